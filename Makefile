@@ -1,0 +1,69 @@
+# One entry for people and for CI. `make` alone prints what there is.
+#
+# Everything is installed into .venv, by pip, from requirements.lock: exact versions with hashes. The stamp file makes
+# the second call free; it is older than the lock when the lock changes, and then the packages are brought up to date.
+
+VENV ?= .venv
+STAMP := $(VENV)/.installed
+BIN := $(VENV)/bin
+PIP_FLAGS := --disable-pip-version-check --no-input --quiet
+# The first of these names that is Python 3.11 or newer; `make venv PYTHON=/path/to/python` overrides the search.
+PYTHON_NAMES := python3 python3.13 python3.12 python3.11 python
+PYTHON ?= $(shell for name in $(PYTHON_NAMES); do \
+	if $$name -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1; then echo $$name; break; fi; done)
+
+DEMO_DIR ?= build/demo
+DEMO ?= rm -rf $(DEMO_DIR) && $(BIN)/differ init $(DEMO_DIR) --demo && cd $(DEMO_DIR) && \
+	PATH="$(abspath $(BIN)):$$PATH" sh demo.sh
+BENCH ?= $(BIN)/python benchmarks/run.py
+# More flags for pytest, for example: make test PYTEST="-n 0 -k relay"
+PYTEST ?= -n 2
+# make lock UPGRADE=--upgrade takes the newest versions; without it only what must change does.
+UPGRADE ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help venv demo test lint format bench lock clean
+
+help:  ## show this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+venv: $(STAMP)  ## install everything, from the lock, into .venv
+
+$(STAMP): requirements.lock pyproject.toml
+	@if [ -z "$(PYTHON)" ]; then \
+		echo "error: no Python 3.11 or newer among: $(PYTHON_NAMES)." >&2; \
+		echo "Install one, or name it: make venv PYTHON=/path/to/python3" >&2; exit 1; fi
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || { \
+		echo "error: '$(PYTHON) -m venv' failed; on Debian: apt-get install python3-venv" >&2; exit 1; }
+	$(BIN)/python -m pip install $(PIP_FLAGS) --require-hashes --only-binary :all: -r requirements.lock
+	$(BIN)/python -m pip install $(PIP_FLAGS) --no-deps --no-build-isolation --no-index -e .
+	@touch $@
+
+demo: $(STAMP)  ## a sample shop: scan it, change it, scan again, read the events
+	@$(DEMO)
+
+test: lint  ## lint, types and all tests
+	$(BIN)/python -m pytest $(PYTEST)
+
+lint: $(STAMP)  ## ruff (rules and format) and mypy --strict
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: $(STAMP)  ## let ruff mend what it can
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: $(STAMP)  ## measure, and append to the kept history
+	$(BENCH)
+
+lock: $(STAMP)  ## make requirements.lock again from pyproject.toml
+	$(BIN)/uv pip compile pyproject.toml --all-extras --group dev --universal --python-version 3.11 \
+		--generate-hashes --no-emit-index-url --no-emit-find-links --quiet $(UPGRADE) \
+		--custom-compile-command "make lock" --output-file requirements.lock
+	@if grep -n -E '://|^ *-(i|f|-index|-extra|-find)|file:' requirements.lock; then \
+		echo "error: requirements.lock names a place; it must hold only names, versions and hashes" >&2; exit 1; fi
+
+clean:  ## remove what was made here: .venv, build, caches
+	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
