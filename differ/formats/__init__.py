@@ -1,0 +1,1 @@
+"""A change event in each form that leaves differ: Arrow, NDJSON, Avro, Debezium, CloudEvents."""

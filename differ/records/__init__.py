@@ -1,0 +1,1 @@
+"""Logical types, canonical bytes and fingerprints: what makes two records the same record."""
