@@ -1,0 +1,1 @@
+"""The tests of differ; the folders mirror the package."""
