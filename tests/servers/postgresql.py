@@ -90,9 +90,12 @@ class PostgreSQL(Server):
         """Return `programs`, or a copy of them where the owner may not enter the folder they are in."""
         if self.owner() is None or all(folder.stat().st_mode & 0o001 for folder in programs.parents):
             return programs
+        package = programs.parents[1]
         copy = self.folder / "programs"
-        shutil.copytree(programs.parent, copy, symlinks=True)
-        return copy / programs.name
+        # The wheel keeps shared libraries beside the package; the programs find them by a relative path.
+        for folder in (package, package.with_name(f"{package.name}.libs")):
+            shutil.copytree(folder, copy / folder.name, symlinks=True)
+        return copy / programs.relative_to(package.parent)
 
 
 def find_programs() -> Path:

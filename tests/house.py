@@ -1,0 +1,193 @@
+"""The rules of the house as pure functions: source text in, complaints out. `test_house` applies them.
+
+A complaint is one line that names the place and the rule. An empty list means that the rule is kept.
+"""
+
+import ast
+import re
+from collections.abc import Iterator
+from pathlib import PurePosixPath
+
+# A layer imports only those above it. `project` is the facade; `__init__` and `__main__` are its doors.
+LAYERS = (
+    "errors",
+    "model",
+    "config",
+    "storage",
+    "records",
+    "formats",
+    "catalog",
+    "iterators",
+    "snapshots",
+    "relay",
+    "diff",
+    "executors",
+    "cycle",
+    "schedule",
+    "project",
+    "server",
+    "client",
+    "sinks",
+    "runtime",
+    "cli",
+    "testing",
+)
+# Layers that may import less than what is above them.
+NARROW = {"client": {"errors", "model", "formats"}}
+DOORS = {"__init__", "__main__"}
+VAGUE_NAMES = {"utils", "util", "helpers", "helper", "common", "misc"}
+LINES_MAX = 400
+
+
+def layer_of(path: str) -> str:
+    """Return the layer that a file of the package belongs to: `differ/relay/segment.py` -> `relay`."""
+    return PurePosixPath(path).parts[1].removesuffix(".py")
+
+
+def module_of(path: str) -> tuple[str, ...]:
+    """Return the dotted name of a file as a tuple: `differ/relay/__init__.py` -> ("differ", "relay")."""
+    parts = PurePosixPath(path).with_suffix("").parts
+    return parts[:-1] if parts[-1] == "__init__" else parts
+
+
+def imports(source: str, path: str) -> Iterator[tuple[int, tuple[str, ...]]]:
+    """Yield line and dotted name of everything imported, anywhere in the file and also by `import_module`."""
+    module = module_of(path)
+    package = module if path.endswith("__init__.py") else module[:-1]
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            for alias in node.names:
+                yield node.lineno, tuple(alias.name.split("."))
+        elif isinstance(node, ast.ImportFrom):
+            start = package[: len(package) - node.level + 1] if node.level else ()
+            base = (*start, *(node.module.split(".") if node.module else ()))
+            for alias in node.names:
+                yield node.lineno, (*base, alias.name)
+        elif isinstance(node, ast.Call) and call_name(node).endswith("import_module"):
+            for argument in node.args:
+                if isinstance(argument, ast.Constant) and isinstance(argument.value, str):
+                    yield node.lineno, tuple(argument.value.split("."))
+
+
+def layer_complaints(source: str, path: str) -> list[str]:
+    """Complain of imports that go down, sideways into a door, or out of a narrow layer's few."""
+    layer = layer_of(path)
+    if layer in DOORS:
+        return []
+    if layer not in LAYERS:
+        return [f"{path}: {layer} is in no layer"]
+    allowed = NARROW.get(layer, set(LAYERS[: LAYERS.index(layer)])) | {layer}
+    complaints = []
+    for line, name in imports(source, path):
+        if name[0] != "differ":
+            continue
+        # Any other name that `differ` itself offers comes from the facade.
+        target = name[1] if len(name) > 1 and name[1] in LAYERS else "project"
+        if target not in allowed:
+            complaints.append(f"{path}:{line}: {layer} must not import {'.'.join(name)}")
+    return complaints
+
+
+def print_complaints(source: str, path: str) -> list[str]:
+    """Complain of output outside the command line."""
+    if layer_of(path) == "cli":
+        return []
+    banned = {"print", "click.echo", "click.secho", "echo", "secho", "rich.print"}
+    banned |= {"sys.stdout.write", "sys.stderr.write"}
+    return [
+        f"{path}:{node.lineno}: {call_name(node)}() outside differ/cli"
+        for node in ast.walk(ast.parse(source))
+        if isinstance(node, ast.Call) and call_name(node) in banned
+    ]
+
+
+def environment_complaints(source: str, path: str) -> list[str]:
+    """Complain of reading the environment outside the configuration."""
+    if layer_of(path) == "config":
+        return []
+    names = {"environ", "environb", "getenv", "getenvb"}
+    complaints = []
+    for node in ast.walk(ast.parse(source)):
+        reads = isinstance(node, ast.Attribute) and node.attr in names and dotted(node.value) == "os"
+        takes = (
+            isinstance(node, ast.ImportFrom)
+            and node.module == "os"
+            and any(alias.name in names for alias in node.names)
+        )
+        if reads or takes:
+            complaints.append(f"{path}:{node.lineno}: reads the environment outside differ/config")
+    return complaints
+
+
+def docstring_complaints(source: str, path: str) -> list[str]:
+    """Complain of a module, or a public function or class at its top level, that has no docstring."""
+    tree = ast.parse(source)
+    complaints = [] if ast.get_docstring(tree) else [f"{path}: the module has no docstring"]
+    for node in tree.body:
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+            overload = any(dotted(decorator).endswith("overload") for decorator in node.decorator_list)
+            if not node.name.startswith("_") and not overload and not ast.get_docstring(node):
+                complaints.append(f"{path}:{node.lineno}: {node.name} has no docstring")
+    return complaints
+
+
+def file_complaints(source: str, path: str) -> list[str]:
+    """Complain of a file whose name says nothing, or that is too long."""
+    complaints = []
+    if VAGUE_NAMES.intersection(PurePosixPath(path).with_suffix("").parts):
+        complaints.append(f"{path}: a name that says nothing")
+    if (lines := len(source.splitlines())) > LINES_MAX:
+        complaints.append(f"{path}: {lines} lines, more than {LINES_MAX}")
+    return complaints
+
+
+def word_complaints(text: str, path: str) -> list[str]:
+    """Complain of notes to self, and of telling people to install a package of another name."""
+    patterns = {
+        r"\b(?:TO" + r"DO|FIX" + r"ME|XX" + r"X)\b": "a note to self",
+        r"pip3? install (?:-\S+ )*[\"']?differ\b(?!-cdc)": "the distribution is called differ-cdc",
+    }
+    return [
+        f"{path}:{text.count(chr(10), 0, found.start()) + 1}: {rule}"
+        for pattern, rule in patterns.items()
+        for found in re.finditer(pattern, text)
+    ]
+
+
+def lock_complaints(text: str, path: str) -> list[str]:
+    """Complain of whatever in a lock is not a name, a version, a marker, a hash or a comment."""
+    requirement = re.compile(r"[a-z0-9][a-z0-9._-]*(?:\[[a-z0-9,_-]+\])?==[^\s;/:]+(?: ; [^/:]+)? \\")
+    digest = re.compile(r"    --hash=sha256:[0-9a-f]{64}(?: \\)?")
+    comment = re.compile(r"\s*#[^/:@]*(?::|\(pyproject\.toml(?::[a-z]+)?\))?[^/@]*")
+    return [
+        f"{path}:{number}: {line.strip()}"
+        for number, line in enumerate(text.splitlines(), start=1)
+        if not any(kind.fullmatch(line) for kind in (requirement, digest, comment))
+    ]
+
+
+def wheel_complaints(names: list[str]) -> list[str]:
+    """Complain of anything in the wheel beside the package and its metadata, and of what must be there."""
+    strays = [
+        name
+        for name in names
+        if not re.match(r"differ(?:_cdc-[^/]+\.dist-info)?/", name) or "__pycache__" in name
+    ]
+    complaints = [f"wheel: {name} does not belong there" for name in strays]
+    if "differ/py.typed" not in names:
+        complaints.append("wheel: differ/py.typed is missing")
+    return complaints
+
+
+def call_name(node: ast.Call) -> str:
+    """Return the dotted name that is called, or "" for something computed."""
+    return dotted(node.func)
+
+
+def dotted(node: ast.expr) -> str:
+    """Return the dotted name of an expression, or "" where it is not one."""
+    if isinstance(node, ast.Name):
+        return node.id
+    if isinstance(node, ast.Attribute) and (base := dotted(node.value)):
+        return f"{base}.{node.attr}"
+    return ""
