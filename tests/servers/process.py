@@ -1,9 +1,8 @@
 """One server process and its life: start, stop, kill, freeze, thaw, restart, remove.
 
 Invariants: the process listens on 127.0.0.1 only; it is our own child, so signals go to its pid and to the
-pids of its children, never to a name; its folder is removed at the end, also when the interpreter exits
-early.
-"""
+pids of its children, never to a name; process and folder are gone at the end, also when the tests are killed:
+a watchman (a shell that waits for the end of a pipe only we hold open) does then what we no longer can.
 
 import atexit
 import contextlib
@@ -22,6 +21,7 @@ import psutil
 
 from tests.servers.ports import LOOPBACK, free_port
 
+WATCHMAN = 'cat >/dev/null; kill -9 "$1" 2>/dev/null; sleep 1; rm -rf "$2"'
 START_ATTEMPTS = 3
 START_SECONDS_MAX = 60.0
 STOP_SECONDS_MAX = 30.0
@@ -45,6 +45,7 @@ class Server(ABC):
         self.folder = Path(tempfile.mkdtemp(prefix="differ-"))
         self.log = self.folder / "server.log"
         self._process: subprocess.Popen[bytes] | None = None
+        self._watchman: subprocess.Popen[bytes] | None = None
         self._prepared = False
 
     # What a server must say about itself.
@@ -106,6 +107,7 @@ class Server(ABC):
         """Ask the server to end and wait until it has; kill it when it does not. Idempotent."""
         if self._process is None:
             return
+        self._dismiss_watchman()
         self.thaw()
         self._process.send_signal(self.stop_signal)
         try:
@@ -118,6 +120,7 @@ class Server(ABC):
         """End the server and its children with SIGKILL, as a crash would, and wait until they are gone."""
         if self._process is None:
             return
+        self._dismiss_watchman()
         family = self._family()
         for process in family:
             with contextlib.suppress(psutil.NoSuchProcess):
@@ -227,10 +230,26 @@ class Server(ABC):
                 **self._identity(),
             )
         try:
+            self._post_watchman(self._process.pid)
             self._wait_ready()
         except BaseException:
             self.kill()
             raise
+
+    def _post_watchman(self, pid: int) -> None:
+        self._watchman = subprocess.Popen(
+            ["sh", "-c", WATCHMAN, "watchman", str(pid), str(self.folder)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+
+    def _dismiss_watchman(self) -> None:
+        if self._watchman is not None:
+            self._watchman.kill()  # Before the pipe closes, or it would go to work.
+            self._watchman.communicate()
+            self._watchman = None
 
     def _wait_ready(self) -> None:
         deadline = time.monotonic() + START_SECONDS_MAX

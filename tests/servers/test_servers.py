@@ -4,8 +4,12 @@ They have their own instances here, since what other tests share must not be kil
 """
 
 import socket
+import subprocess
+import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import psutil
 import pytest
@@ -105,6 +109,28 @@ def test_nothing_is_left_behind(kind: Callable[[], Server], monkeypatch: pytest.
     for _ in serve(server):
         pid, folder, port = server.pid, server.folder, server.port
     assert (psutil.pid_exists(pid), folder.exists(), is_free(port)) == (False, False, True)
+
+
+@pytest.mark.crash
+def test_nothing_is_left_behind_by_killed_tests() -> None:
+    script = """
+from tests.servers import MongoDB
+server = MongoDB()
+server.start()
+print(server.pid, server.folder, flush=True)
+input()
+"""
+    command = [sys.executable, "-c", script]
+    tests = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    with tests:
+        assert tests.stdout is not None
+        words = tests.stdout.readline().split()
+        tests.kill()
+    pid, folder = int(words[0]), Path(words[1])
+    deadline = time.monotonic() + 20
+    while time.monotonic() < deadline and (psutil.pid_exists(pid) or folder.exists()):
+        time.sleep(0.05)
+    assert (psutil.pid_exists(pid), folder.exists()) == (False, False)
 
 
 def test_fixture_urls(postgresql_url: str, mariadb_url: str, mongodb_url: str) -> None:
