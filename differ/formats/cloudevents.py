@@ -1,0 +1,44 @@
+"""Change events as CloudEvents 1.0 in structured JSON, one a line; `data` is the NDJSON event unchanged.
+
+`id` with `source` names an event for ever (stream and SCN never recur), which is what CloudEvents asks duplicates to be
+found by. `subject` and the extension `partitionkey` are the key's canonical JSON text, so events of one key share a partition.
+The extension `sequence` is the SCN, padded so that it sorts as text.
+
+Source: the CloudEvents 1.0.2 specification, its JSON event format, and the extensions "partitioning" and "sequence".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+from urllib.parse import quote
+
+from differ.formats.batch import EventBatch
+from differ.formats.ndjson import encode_line, event_objects
+from differ.records.keytext import key_texts
+
+TYPE_PREFIX = "io.differ.change."
+
+
+def event_lines(batch: EventBatch) -> Iterator[bytes]:
+    """Yield each event as one line of JSON, """
+    return map(encode_line, cloud_events(batch))
+
+
+def cloud_events(batch: EventBatch) -> Iterator[dict[str, Any]]:
+    """Yield each event as the dict that its line is made of."""
+    source = f"urn:uuid:{batch.stream}#{quote(batch.source, safe='')}"
+    keys = key_texts(batch.images("key"), batch.schema.key_schema)
+    for key, event in zip(keys, event_objects(batch), strict=True):
+        yield {
+            "specversion": "1.0",
+            "id": f"{batch.stream}:{event['scn']}",
+            "source": source,
+            "type": TYPE_PREFIX + event["op"],
+            "subject": key,
+            "time": event["detected_at"],
+            "datacontenttype": "application/json",
+            "partitionkey": key,
+            "sequence": f"{event['scn']:020d}",
+            "data": event,
+        }
