@@ -3,6 +3,7 @@
 Invariants: the process listens on 127.0.0.1 only; it is our own child, so signals go to its pid and to the
 pids of its children, never to a name; process and folder are gone at the end, also when the tests are killed:
 a watchman (a shell that waits for the end of a pipe only we hold open) does then what we no longer can.
+"""
 
 import atexit
 import contextlib
