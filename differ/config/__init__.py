@@ -1,0 +1,98 @@
+"""scheduler.yaml and the environment -> validated, frozen settings. Nothing else in differ reads the environment.
+
+    load(project) -> Settings       find_project(start) -> Path      json_schema() -> dict
+    shown(settings) -> str          reference_markdown() -> str      environment() -> Environment
+
+The names are loaded when first used: importing this package costs nothing, importing what it offers costs pydantic.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from differ.config.loading import Environment, environment, find_project, load
+    from differ.config.reference import reference_markdown
+    from differ.config.scalars import Limit
+    from differ.config.schema import json_schema
+    from differ.config.settings import (
+        ExecutorSettings,
+        GroupSettings,
+        MappingSettings,
+        RelaySettings,
+        RetentionSettings,
+        Settings,
+        SinkSettings,
+        StorageSettings,
+        TokenSettings,
+    )
+    from differ.config.show import shown
+    from differ.config.source import (
+        ColumnsSettings,
+        GuardSettings,
+        RowsGuard,
+        ScheduleSettings,
+        SnapshotSettings,
+        SourceSettings,
+    )
+
+_MODULES = {
+    "loading": ("Environment", "environment", "find_project", "load"),
+    "reference": ("reference_markdown",),
+    "scalars": ("Limit",),
+    "schema": ("json_schema",),
+    "settings": (
+        "ExecutorSettings",
+        "GroupSettings",
+        "MappingSettings",
+        "RelaySettings",
+        "RetentionSettings",
+        "Settings",
+        "SinkSettings",
+        "StorageSettings",
+        "TokenSettings",
+    ),
+    "show": ("shown",),
+    "source": (
+        "ColumnsSettings",
+        "GuardSettings",
+        "RowsGuard",
+        "ScheduleSettings",
+        "SnapshotSettings",
+        "SourceSettings",
+    ),
+}
+_HOME = {name: module for module, names in _MODULES.items() for name in names}
+
+__all__ = [
+    "ColumnsSettings",
+    "Environment",
+    "ExecutorSettings",
+    "GroupSettings",
+    "GuardSettings",
+    "Limit",
+    "MappingSettings",
+    "RelaySettings",
+    "RetentionSettings",
+    "RowsGuard",
+    "ScheduleSettings",
+    "Settings",
+    "SinkSettings",
+    "SnapshotSettings",
+    "SourceSettings",
+    "StorageSettings",
+    "TokenSettings",
+    "environment",
+    "find_project",
+    "json_schema",
+    "load",
+    "reference_markdown",
+    "shown",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_HOME[name]}"), name)

@@ -1,0 +1,242 @@
+"""The settings of a project: all of scheduler.yaml, validated and frozen; the field texts are the reference page.
+
+Field names carry units (`every_seconds`); the file's keys are their aliases (`every`). A field whose alias begins with
+"(" is not a key of the file: loading fills it in.
+Invariant: nobody after loading reads the file or the environment again.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field, PrivateAttr, field_validator
+
+from differ.config.fields import (
+    Columns,
+    CountFromOne,
+    DatabaseURL,
+    Duration,
+    Folder,
+    Listen,
+    Name,
+    Section,
+    Size,
+)
+from differ.config.problems import suggestion
+from differ.config.source import ScheduleSettings, SourceSettings
+from differ.errors import UsageError
+
+
+class StorageSettings(Section):
+    """Where things lie. Relative paths start from the project's folder."""
+
+    snapshots: Folder = Field(
+        Path("snapshots"),
+        validate_default=True,
+        description="Folder of the Parquet snapshots.",
+        examples=["snapshots"],
+    )
+    state: Folder = Field(
+        Path(".differ"),
+        validate_default=True,
+        description="Folder of the relay's segments, spill files and dead letters.",
+        examples=[".differ"],
+    )
+    catalog: DatabaseURL = Field(
+        "sqlite:///.differ/catalog.db",
+        validate_default=True,
+        description="SQLAlchemy URL of the database that says what is committed: SQLite, or PostgreSQL when several "
+        "machines share it.",
+        examples=["sqlite:///.differ/catalog.db"],
+        repr=False,
+    )
+
+
+class GroupSettings(Section):
+    """Sources of one store that are read in one consistent state and committed as one window."""
+
+    name: str = Field("", alias="(name)")
+    sources: Columns = Field(
+        min_length=1,
+        description="The names of its sources; a source is in one group at most.",
+        examples=["[orders]"],
+    )
+    schedule: ScheduleSettings | None = Field(
+        None,
+        description="When to scan the group; its sources have no schedule of their own.",
+        examples=["{every: 5m}"],
+    )
+
+
+class RetentionSettings(Section):
+    """What the relay keeps. Nothing that a registered consumer still needs is removed, up to a cap."""
+
+    age_seconds: Duration = Field(
+        7 * 86400.0, alias="age", description="Events older than this may be removed.", examples=["7d"]
+    )
+    size_bytes: Size = Field(
+        10 * 1024**3,
+        alias="size",
+        description="Past this size the oldest events may be removed.",
+        examples=["10GiB"],
+    )
+    hold_for_consumers_bytes: Size = Field(
+        20 * 1024**3,
+        alias="hold_for_consumers",
+        description="The size up to which events are kept for a registered consumer that is behind.",
+        examples=["20GiB"],
+    )
+
+
+class TokenSettings(Section):
+    """Bearer tokens of the HTTP interface; a right without a token is open on loopback only."""
+
+    read: str | None = Field(
+        None,
+        min_length=1,
+        description="Read events, snapshots and status.",
+        examples=["env:DIFFER_READ_TOKEN"],
+        repr=False,
+    )
+    consume: str | None = Field(
+        None, min_length=1, description="Register consumers and move checkpoints.", examples=["env:DIFFER_CONSUME_TOKEN"],
+        repr=False,
+    )  # fmt: skip
+    admin: str | None = Field(
+        None, min_length=1, description="Scan, pause, resume, approve, reject.", examples=["env:DIFFER_ADMIN_TOKEN"],
+        repr=False,
+    )  # fmt: skip
+
+
+class RelaySettings(Section):
+    """The durable buffer of events and the server that streams them."""
+
+    listen: Listen = Field(
+        "127.0.0.1:7070", description="host:port to listen on.", examples=["127.0.0.1:7070"]
+    )
+    retention: RetentionSettings = Field(
+        default_factory=lambda: RetentionSettings(),
+        description="What is kept.",
+        examples=["{age: 7d, size: 10GiB}"],
+    )
+    tokens: TokenSettings = Field(
+        default_factory=lambda: TokenSettings(),
+        description="Bearer tokens by right.",
+        examples=["{read: env:DIFFER_READ_TOKEN}"],
+    )
+
+
+class MappingSettings(Section):
+    """How a record becomes what the destination stores."""
+
+    rename: dict[str, str] = Field(
+        default_factory=dict, description="Column -> the destination's field.", examples=["{total: amount}"]
+    )
+    exclude: Columns = Field((), description="Columns that are not written.", examples=["[internal]"])
+    nest: dict[str, str] = Field(
+        default_factory=dict,
+        description="Column -> the dotted path of a nested field.",
+        examples=["{customer_name: customer.name}"],
+    )
+
+
+class SinkSettings(Section):
+    """A destination that is kept equal to one or more sources."""
+
+    name: str = Field("", alias="(name)")
+    kind: str = Field(min_length=1, description="What writes it.", examples=["elasticsearch"])
+    sources: Columns = Field(min_length=1, description="The sources that it follows.", examples=["[orders]"])
+    options: dict[str, Any] = Field(
+        default_factory=dict,
+        description="The sink's own options.",
+        examples=['{url: "http://127.0.0.1:9200", index: orders}'],
+        repr=False,
+    )
+    mapping: MappingSettings = Field(
+        default_factory=lambda: MappingSettings(),
+        description="How a record becomes what the destination stores.",
+        examples=["{exclude: [internal]}"],
+    )
+
+
+class ExecutorSettings(Section):
+    """Where splits and key ranges run."""
+
+    kind: Literal["local", "dask"] = Field(
+        "local",
+        description="`local`: threads of the process. `dask` is not available in this version.",
+        examples=["local"],
+    )
+    workers: CountFromOne | Literal["auto"] = Field(
+        "auto",
+        description="Threads of one scan, and scans at once under `differ run`; `auto`: one for each processor.",
+        examples=["auto"],
+    )
+    memory_bytes: Size = Field(
+        1024**3,
+        alias="memory",
+        description="What one scan may use for staging and comparing.",
+        examples=["1GiB"],
+    )
+
+
+class Settings(Section):
+    """All settings of one project."""
+
+    project: Path = Field(alias="(project)")
+    version: Literal[1] = Field(1, description="The version of this file's format.", examples=["1"])
+    storage: StorageSettings = Field(
+        default_factory=dict,
+        validate_default=True,
+        description="Where things lie.",
+        examples=["{state: .differ}"],
+    )  # type: ignore[assignment]
+    sources: dict[Name, SourceSettings] = Field(
+        default_factory=dict,
+        description="What is watched, by name.",
+        examples=["{orders: {iterator: sql, options: {url: env:SHOP_URL, table: orders}}}"],
+    )
+    consistency_groups: dict[Name, GroupSettings] = Field(
+        default_factory=dict,
+        description="Sources that are read and committed together, by name.",
+        examples=["{shop: {sources: [orders, order_items]}}"],
+    )
+    relay: RelaySettings = Field(
+        default_factory=lambda: RelaySettings(),
+        description="The durable buffer of events and its server.",
+        examples=["{listen: 127.0.0.1:7070}"],
+    )
+    sinks: dict[Name, SinkSettings] = Field(
+        default_factory=dict,
+        description="Destinations that are kept up to date, by name.",
+        examples=["{search: {kind: elasticsearch, sources: [orders]}}"],
+    )
+    executor: ExecutorSettings = Field(
+        default_factory=lambda: ExecutorSettings(), description="Where work runs.", examples=["{workers: 4}"]
+    )
+    _raw: dict[str, Any] = PrivateAttr(default_factory=dict)
+
+    @field_validator("sources", "consistency_groups", "sinks")
+    @classmethod
+    def _named(cls, value: dict[str, Any]) -> dict[str, Any]:
+        return {name: section.model_copy(update={"name": name}) for name, section in value.items()}
+
+    def source(self, name: str) -> SourceSettings:
+        """The source of this name; UsageError, with the nearest name, where there is none."""
+        if name not in self.sources:
+            raise UsageError(f"unknown source {name!r}", hint=suggestion(name, self.sources))
+        return self.sources[name]
+
+    def group(self, name: str) -> GroupSettings:
+        """The consistency group of this name; UsageError, with the nearest name, where there is none."""
+        if name not in self.consistency_groups:
+            raise UsageError(
+                f"unknown consistency group {name!r}", hint=suggestion(name, self.consistency_groups)
+            )
+        return self.consistency_groups[name]
+
+    def group_of(self, source_name: str) -> GroupSettings | None:
+        """The consistency group that a source belongs to, or None."""
+        found = (group for group in self.consistency_groups.values() if source_name in group.sources)
+        return next(found, None)
