@@ -1,9 +1,11 @@
-"""scheduler.yaml and the environment -> validated, frozen settings. Nothing else in differ reads the environment.
+"""scheduler.yaml and the environment -> validated, frozen settings. Nothing else in differ reads the
+environment.
 
     load(project) -> Settings       find_project(start) -> Path      json_schema() -> dict
     shown(settings) -> str          reference_markdown() -> str      environment() -> Environment
 
-The names are loaded when first used: importing this package costs nothing, importing what it offers costs pydantic.
+The names are loaded when first used: importing this package costs nothing, importing what it offers costs
+pydantic.
 """
 
 from __future__ import annotations

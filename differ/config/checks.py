@@ -1,4 +1,5 @@
-"""What no single key can show to be wrong: names that refer to each other, and what this version cannot do yet.
+"""What no single key can show to be wrong: names that refer to each other, and what this version cannot do
+yet.
 
 Invariant: settings that pass refer to nothing that does not exist, and give no column two treatments.
 """

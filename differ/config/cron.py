@@ -1,8 +1,9 @@
 """Cron expressions as crontab(5) has them: minute, hour, day of month, month, day of week.
 
-Checked here, without a scheduler's library, so that `differ config check` stays quick and an error names the field.
-Two traps that this form avoids: some libraries number the week from Monday where cron's 0 and 7 are Sunday, so days of
-the week are given out as names; and where both days are restricted, cron means either, which `either_day` tells.
+Checked here, without a scheduler's library, so that `differ config check` stays quick and an error names
+the field. Two traps that this form avoids: some libraries number the week from Monday where cron's 0 and 7
+are Sunday, so days of the week are given out as names; and where both days are restricted, cron means
+either, which `either_day` tells.
 
 Invariant: every expression that `parse_cron` takes fires again and again (29 February: every leap year).
 """
@@ -29,7 +30,7 @@ _DAYS_OF_MONTH = (31, 29, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cron:
-    """The values at which a cron expression fires, ascending; `days_of_week` are names from "sun" to "sat"."""
+    """The values at which an expression fires, ascending; `days_of_week` are names from "sun" to "sat"."""
 
     minutes: tuple[int, ...]
     hours: tuple[int, ...]

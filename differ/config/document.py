@@ -1,11 +1,12 @@
 """Text of scheduler.yaml -> plain values, with the line of every key.
 
-Why not `yaml.safe_load`: it drops the lines that errors must name, takes the last of two equal keys in silence, and
-reads YAML 1.1, in which `no` is false and `12:30` is 750. Here the events of PyYAML's parser are read under the
-core schema of YAML 1.2 (https://yaml.org/spec/1.2.2/#103-core-schema): only true/false are booleans, dates stay text,
-keys are always text. Anchors, aliases and `<<` merges work; tags do not.
+Why not `yaml.safe_load`: it drops the lines that errors must name, takes the last of two equal keys in
+silence, and reads YAML 1.1, in which `no` is false and `12:30` is 750. Here the events of PyYAML's parser
+are read under the core schema of YAML 1.2 (https://yaml.org/spec/1.2.2/#103-core-schema): only true/false
+are booleans, dates stay text, keys are always text. Anchors, aliases and `<<` merges work; tags do not.
 
-Invariant: whatever the text, the result is plain dicts, lists and scalars of bounded depth and number, or ConfigError.
+Invariant: whatever the text, the result is plain dicts, lists and scalars of bounded depth and number, or
+ConfigError.
 """
 
 from __future__ import annotations
@@ -52,7 +53,7 @@ class Document:
 
 
 def read_document(path: Path) -> Document:
-    """Read and parse the file; ConfigError where it is missing, unreadable, over 1 MiB, not UTF-8 or not YAML."""
+    """Read and parse the file; ConfigError where it is unreadable, over 1 MiB, not UTF-8 or not YAML."""
     try:
         with path.open("rb") as file:
             body = file.read(FILE_BYTES_MAX + 1)
@@ -151,7 +152,7 @@ class _Composer:
             return self._anchors[event.anchor]
         if event.tag is not None:
             raise self._error(event, f"tags such as {event.tag[:40]!r} are not used here")
-        line = event.start_mark.line + 1
+        line = _line(event)
         if isinstance(event, yaml.ScalarEvent):
             node = _Node(_scalar(event.value) if event.implicit[0] else event.value, line)
         elif isinstance(event, yaml.SequenceStartEvent):
@@ -174,7 +175,7 @@ class _Composer:
         while not isinstance(event := next(self._events), yaml.MappingEndEvent):
             if not isinstance(event, yaml.ScalarEvent) or event.tag is not None:
                 raise self._error(event, "a key must be plain text")
-            key, line = event.value, event.start_mark.line + 1
+            key, line = event.value, _line(event)
             node = self._node(next(self._events), depth + 1)
             if key == "<<" and event.implicit[0]:
                 merged.extend(self._merges(event, node))
@@ -198,8 +199,12 @@ class _Composer:
         return parts
 
     def _error(self, event: Any, problem: str) -> ConfigError:
-        mark = event.start_mark
+        mark: yaml.Mark = event.start_mark
         return ConfigError(f"{self._name} line {mark.line + 1}, column {mark.column + 1}: {problem}")
+
+
+def _line(event: Any) -> int:
+    return int(event.start_mark.line) + 1
 
 
 def _plain(node: _Node, path: KeyPath, lines: dict[KeyPath, int], name: str) -> Any:

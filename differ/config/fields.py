@@ -1,7 +1,8 @@
 """The value types of the settings: how each is parsed from the file, and what its JSON Schema says.
 
 Every type takes text as well as its own kind of value, because `${VAR}` always gives text.
-Invariant: what the JSON Schema refuses, loading refuses too; loading may know better (a time zone, a cron expression).
+Invariant: what the JSON Schema refuses, loading refuses too; loading may know better (a time zone, a cron
+expression).
 """
 
 from __future__ import annotations
@@ -93,7 +94,8 @@ NAME_PATTERN = r"^[a-z][a-z0-9_]{0,62}$"
 def _check_name(value: str) -> str:
     if not re.fullmatch(NAME_PATTERN[1:-1], value):
         raise ValueError(
-            "a name is 1 to 63 small letters, digits and underscores, and begins with a letter, such as order_items"
+            "a name is 1 to 63 small letters, digits and underscores, and begins with a letter, such as "
+            "order_items"
         )
     return value
 

@@ -1,7 +1,9 @@
-"""Find a project and load its scheduler.yaml: read -> resolve references -> validate -> check -> frozen settings.
+"""Find a project and load its scheduler.yaml: read -> resolve references -> validate -> check -> frozen
+settings.
 
 The only module of differ that reads the environment.
-Invariant: a file either gives complete settings or one ConfigError that tells all that is wrong; nothing is guessed.
+Invariant: a file either gives complete settings or one ConfigError that tells all that is wrong; nothing is
+guessed.
 """
 
 from __future__ import annotations
@@ -39,7 +41,7 @@ def environment(environ: Mapping[str, str] | None = None) -> Environment:
 
 
 def find_project(start: Path) -> Path:
-    """The nearest folder at or above `start` that holds a scheduler.yaml, absolute; ConfigError where none does."""
+    """The nearest folder at or above `start` that holds a scheduler.yaml, absolute; else ConfigError."""
     folder = start.absolute()
     for candidate in (folder, *folder.parents):
         if (candidate / FILE_NAME).is_file():
@@ -54,7 +56,8 @@ def load(project: Path | None = None, *, environ: Mapping[str, str] | None = Non
     """Load the settings of a project folder (default: found from the working directory).
 
     environ: what references are resolved from, instead of the process's environment.
-    Raises ConfigError, which names file, line and key of all that is wrong. Secrets are registered for `redact`.
+    Raises ConfigError, which names file, line and key of all that is wrong. Secrets are registered for
+    `redact`.
     """
     folder = find_project(Path.cwd()) if project is None else Path(project).absolute()
     if not (folder / FILE_NAME).is_file():

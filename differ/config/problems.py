@@ -1,9 +1,12 @@
-"""What is wrong with a configuration, told as `scheduler.yaml line 14: sources.orders.guard: unknown key; ...`.
+"""What is wrong with a configuration, told as `scheduler.yaml line 14: sources.orders.guard: unknown key;
+...`.
 
-pydantic finds the wrong values; this module says them in the project's words, with the line, what was expected and an
-example from the field, and the nearest valid key. All problems are told together, up to ten, in the file's order.
+pydantic finds the wrong values; this module says them in the project's words, with the line, what was
+expected and an example from the field, and the nearest valid key. All problems are told together, up to
+ten, in the file's order.
 
-Invariant: a problem never quotes a value that was resolved from a secret reference unless it is registered as one.
+Invariant: a problem never quotes a value that was resolved from a secret reference unless it is registered
+as one.
 """
 
 from __future__ import annotations

@@ -1,4 +1,5 @@
-"""docs/configuration.md, written from the settings classes: every key with type, default, meaning and an example.
+"""docs/configuration.md, written from the settings classes: every key with type, default, meaning and an
+example.
 
 `python -m differ.config.reference FILE` writes the page; a test compares it with the code.
 """
@@ -25,26 +26,28 @@ INTRODUCTION = """\
 
 <!-- Generated from the code by `make docs`. Do not edit. -->
 
-A project is a folder with a `scheduler.yaml`. Every command looks for it in the working directory and then in the
-folders above, or takes it from `--project DIR`. `differ config check` validates the file, `differ config schema` prints
-its JSON Schema for your editor, and `differ config show` prints the settings in effect with secrets hidden.
+A project is a folder with a `scheduler.yaml`. Every command looks for it in the working directory and then
+in the folders above, or takes it from `--project DIR`. `differ config check` validates the file, `differ
+config schema` prints its JSON Schema for your editor, and `differ config show` prints the settings in
+effect with secrets hidden.
 
-An unknown key, a wrong type or an unset variable is an error that names file, line and key; all of them are told at
-once, up to ten.
+An unknown key, a wrong type or an unset variable is an error that names file, line and key; all of them are
+told at once, up to ten.
 
 ## How values are written
 
 | kind | examples | meaning |
 |---|---|---|
 | duration | `250ms`, `30s`, `5m`, `1h30m`, `7d`, `2w`, `90` | a plain number is seconds |
-| size | `64MiB`, `10GiB`, `1GB`, `4096` | KiB, MiB, GiB, TiB are powers of 1024; kB, MB, GB, TB of 1000; a plain number is bytes |
+| size | `64MiB`, `10GiB`, `1GB`, `4096` | KiB to TiB are powers of 1024, kB to TB of 1000 |
 | share | `30%`, `0.5 %`, `0.3` | a part of the whole, from 0 to 1 |
-| limit | `20%`, `1000` | a share of the rows, exceeded only when more than 10 rows are concerned as well; or a plain number of rows |
+| limit | `20%`, `1000` | a share of the rows, counting from 11 rows on; or a number of rows |
 | name | `order_items` | 1 to 63 small letters, digits and underscores, beginning with a letter |
 | names | `order_id`, `[region, id]` | one, or a list without repeats |
 
-The file is YAML 1.2: only `true` and `false` are booleans (`no`, `on` and `12:30` are text), dates are text, a key may
-stand only once, and tags are refused. Anchors, aliases and `<<` merges work. The file is UTF-8, at most 1 MiB.
+The file is YAML 1.2: only `true` and `false` are booleans (`no`, `on` and `12:30` are text), dates are
+text, a key may stand only once, and tags are refused. Anchors, aliases and `<<` merges work. The file is
+UTF-8, at most 1 MiB.
 
 ## Values from the environment, and secrets
 
@@ -54,13 +57,16 @@ stand only once, and tags are refused. Anchors, aliases and `<<` merges work. Th
 | `${NAME:-default}` | the same, or the default; `${NAME:-}` allows nothing |
 | `$${` | the two characters `${` themselves |
 | `env:NAME` | as a whole value: a secret from an environment variable |
-| `file:PATH` | as a whole value: a secret from a file, without the line break at its end; a relative path starts from the project (`file://` is left alone) |
+| `file:PATH` | as a whole value: a secret from a file, without its last line break |
 
-What these give is always text; keys that want a number take a number in text. References work in values, not in keys.
-Values of `env:` and `file:` and the passwords in URLs never appear in any output. A value of `${NAME}` is hidden as well
-where its variable or its key sounds secret (password, token, ...) or where it looks random; use `env:` for secrets to be sure.
+The path of `file:` starts from the project; `file://` is left alone. What these give is always text; keys
+that want a number take a number in text. References work in values, not in keys. Values of `env:` and
+`file:` and the passwords in URLs never appear in any output. A value of `${NAME}` is hidden as well where
+its variable or its key sounds secret (password, token, ...) or where it looks random; use `env:` for
+secrets to be sure.
 
-The variable `DIFFER_MASK_KEY` holds the key of `mask: {column: hmac}`. Nothing else is read from the environment.
+The variable `DIFFER_MASK_KEY` holds the key of `mask: {column: hmac}`. Nothing else is read from the
+environment.
 """
 
 

@@ -1,7 +1,8 @@
 """`${VAR}`, `${VAR:-default}`, `$${`, `env:NAME` and `file:PATH` in the values of scheduler.yaml.
 
-`${...}` works inside any text; `env:` and `file:` are a whole value, meant for secrets. What came from outside the file
-is registered to be hidden in every message (`differ.errors.redact`), unless hiding it would hide ordinary words:
+`${...}` works inside any text; `env:` and `file:` are a whole value, meant for secrets. What came from
+outside the file is registered to be hidden in every message (`differ.errors.redact`), unless hiding it
+would hide ordinary words:
 
     env:NAME, file:PATH         the whole value
     ${VAR} in a URL             the passwords of the URL, not its host or path
@@ -150,7 +151,7 @@ def _from_file(target: str, project: Path) -> str:
 
 
 def _is_secret(name: str, path: KeyPath, value: str) -> bool:
-    """Whether to hide a variable's value everywhere; ordinary words are not hidden, for messages are full of them."""
+    """Whether to hide a variable's value everywhere; messages are full of ordinary words, so not those."""
     if sounds_secret(name) or any(sounds_secret(str(key)) for key in path):
         return True
     return any(

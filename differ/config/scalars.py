@@ -5,7 +5,8 @@
     30%, 0.5 %, 0.3               -> share (float from 0 to 1)
     20% or 1000                   -> Limit
 
-Invariant: parsing what `str(Limit)` prints gives an equal limit. Every ValueError says what is expected, with examples.
+Invariant: parsing what `str(Limit)` prints gives an equal limit. Every ValueError says what is expected,
+with examples.
 """
 
 from __future__ import annotations

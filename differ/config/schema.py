@@ -1,12 +1,14 @@
 """The JSON Schema of scheduler.yaml, which editors complete and check from (`differ config schema`).
 
-Made from the same classes that loading validates with, so the two cannot part; draft 2020-12, as pydantic writes it.
+Made from the same classes that loading validates with, so the two cannot part; draft 2020-12, as pydantic
+writes it.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
+from differ.config.document import parse_document
 from differ.config.settings import Settings
 
 
@@ -38,6 +40,8 @@ def _without_filled_in(schema: Any) -> Any:
         elif key == "required":
             if required := [name for name in value if not name.startswith("(")]:
                 cleaned[key] = required
+        elif key == "examples" and isinstance(value, list):
+            cleaned[key] = [parse_document(f"example: {item}").value["example"] for item in value]
         elif key == "default" and not isinstance(value, (str, int, float, bool, type(None))):
             continue  # a whole section: its own keys tell their defaults
         else:

@@ -1,7 +1,8 @@
-"""The settings of a project: all of scheduler.yaml, validated and frozen; the field texts are the reference page.
+"""The settings of a project: all of scheduler.yaml, validated and frozen; the field texts are the reference
+page.
 
-Field names carry units (`every_seconds`); the file's keys are their aliases (`every`). A field whose alias begins with
-"(" is not a key of the file: loading fills it in.
+Field names carry units (`every_seconds`); the file's keys are their aliases (`every`). A field whose alias
+begins with "(" is not a key of the file: loading fills it in.
 Invariant: nobody after loading reads the file or the environment again.
 """
 
@@ -46,7 +47,8 @@ class StorageSettings(Section):
     catalog: DatabaseURL = Field(
         "sqlite:///.differ/catalog.db",
         validate_default=True,
-        description="SQLAlchemy URL of the database that says what is committed: SQLite, or PostgreSQL when several "
+        description="SQLAlchemy URL of the database that says what is committed: SQLite, or PostgreSQL "
+        "when several "
         "machines share it.",
         examples=["sqlite:///.differ/catalog.db"],
         repr=False,
@@ -100,12 +102,12 @@ class TokenSettings(Section):
         repr=False,
     )
     consume: str | None = Field(
-        None, min_length=1, description="Register consumers and move checkpoints.", examples=["env:DIFFER_CONSUME_TOKEN"],
-        repr=False,
+        None, min_length=1, description="Register consumers and move checkpoints.",
+        examples=["env:DIFFER_CONSUME_TOKEN"], repr=False,
     )  # fmt: skip
     admin: str | None = Field(
-        None, min_length=1, description="Scan, pause, resume, approve, reject.", examples=["env:DIFFER_ADMIN_TOKEN"],
-        repr=False,
+        None, min_length=1, description="Scan, pause, resume, approve, reject.",
+        examples=["env:DIFFER_ADMIN_TOKEN"], repr=False,
     )  # fmt: skip
 
 
@@ -116,12 +118,12 @@ class RelaySettings(Section):
         "127.0.0.1:7070", description="host:port to listen on.", examples=["127.0.0.1:7070"]
     )
     retention: RetentionSettings = Field(
-        default_factory=lambda: RetentionSettings(),
+        default_factory=RetentionSettings,
         description="What is kept.",
         examples=["{age: 7d, size: 10GiB}"],
     )
     tokens: TokenSettings = Field(
-        default_factory=lambda: TokenSettings(),
+        default_factory=TokenSettings,
         description="Bearer tokens by right.",
         examples=["{read: env:DIFFER_READ_TOKEN}"],
     )
@@ -154,7 +156,7 @@ class SinkSettings(Section):
         repr=False,
     )
     mapping: MappingSettings = Field(
-        default_factory=lambda: MappingSettings(),
+        default_factory=MappingSettings,
         description="How a record becomes what the destination stores.",
         examples=["{exclude: [internal]}"],
     )
@@ -170,7 +172,8 @@ class ExecutorSettings(Section):
     )
     workers: CountFromOne | Literal["auto"] = Field(
         "auto",
-        description="Threads of one scan, and scans at once under `differ run`; `auto`: one for each processor.",
+        description="Threads of one scan, and scans at once under `differ run`; `auto`: one for each "
+        "processor.",
         examples=["auto"],
     )
     memory_bytes: Size = Field(
@@ -191,7 +194,7 @@ class Settings(Section):
         validate_default=True,
         description="Where things lie.",
         examples=["{state: .differ}"],
-    )  # type: ignore[assignment]
+    )
     sources: dict[Name, SourceSettings] = Field(
         default_factory=dict,
         description="What is watched, by name.",
@@ -203,7 +206,7 @@ class Settings(Section):
         examples=["{shop: {sources: [orders, order_items]}}"],
     )
     relay: RelaySettings = Field(
-        default_factory=lambda: RelaySettings(),
+        default_factory=RelaySettings,
         description="The durable buffer of events and its server.",
         examples=["{listen: 127.0.0.1:7070}"],
     )
@@ -213,7 +216,7 @@ class Settings(Section):
         examples=["{search: {kind: elasticsearch, sources: [orders]}}"],
     )
     executor: ExecutorSettings = Field(
-        default_factory=lambda: ExecutorSettings(), description="Where work runs.", examples=["{workers: 4}"]
+        default_factory=ExecutorSettings, description="Where work runs.", examples=["{workers: 4}"]
     )
     _raw: dict[str, Any] = PrivateAttr(default_factory=dict)
 

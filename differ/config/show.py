@@ -1,7 +1,7 @@
 """The settings in effect, defaults included, as YAML without secrets: what `differ config show` prints.
 
-Invariant: a value that the file takes from `env:` or `file:` is shown as that reference, one whose key sounds secret
-as `***`, and every other text is redacted, so the output can be sent to somebody for help.
+Invariant: a value that the file takes from `env:` or `file:` is shown as that reference, one whose key
+sounds secret as `***`, and every other text is redacted, so the output can be sent to somebody for help.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ def shown(settings: Settings) -> str:
 
 
 def _plain(value: Any) -> Any:
-    """Settings as the file would write them: aliases for keys, units on numbers, without what loading fills in."""
+    """Settings as the file would write them: its keys, units on numbers, nothing that loading fills in."""
     from pydantic import BaseModel
 
     if isinstance(value, BaseModel):
@@ -61,6 +61,7 @@ def _with_unit(name: str, value: Any) -> Any:
 
 
 def size_text(count: int) -> str:
+    """A size as people write it, exactly: 64MiB, 1000B."""
     for unit, bytes_each in (("GiB", 1024**3), ("MiB", 1024**2), ("KiB", 1024)):
         if count and count % bytes_each == 0:
             return f"{count // bytes_each}{unit}"
@@ -84,4 +85,4 @@ def _hidden(value: Any, path: KeyPath, raw: Any) -> Any:
         return HIDDEN
     if path[:2] == ("relay", "tokens"):
         return HIDDEN
-    return redact(value) if isinstance(value, str) else value
+    return redact(value).replace("${", "$${") if isinstance(value, str) else value

@@ -1,7 +1,8 @@
-"""The settings of one source, as `sources:` of scheduler.yaml gives them; the field texts are the reference page.
+"""The settings of one source, as `sources:` of scheduler.yaml gives them; the field texts are the reference
+page.
 
-Invariant: frozen, and every default is the documented one. `(name)` and `(mask_key)` are not keys of the file: loading
-fills them in.
+Invariant: frozen, and every default is the documented one. `(name)` and `(mask_key)` are not keys of the
+file: loading fills them in.
 """
 
 from __future__ import annotations
@@ -35,10 +36,12 @@ class ScheduleSettings(Section):
     )
     cron: CronText | None = Field(
         None,
-        description="Five fields as in crontab (minute hour day month weekday; 0 and 7 are Sunday), or a macro such as "
-        "`@daily`. In `timezone`. A time that the clocks skip is run at the next one that exists; one that comes "
+        description="Five fields as in crontab (minute hour day month weekday; 0 and 7 are Sunday), or a "
+        "macro such as "
+        "`@daily`. In `timezone`. A time that the clocks skip is run at the next one that exists; one "
+        "that comes "
         "twice is run once.",
-        examples=["*/5 * * * *"],
+        examples=["'*/5 * * * *'"],
     )
     timezone: Timezone = Field(
         "UTC", description="The IANA time zone that `cron` is read in.", examples=["Europe/Berlin"]
@@ -46,7 +49,8 @@ class ScheduleSettings(Section):
     jitter_seconds: Duration = Field(
         0.0,
         alias="jitter",
-        description="Each start is put off by a random time up to this, so that many sources do not start as one.",
+        description="Each start is put off by a random time up to this, so that many sources do not start "
+        "as one.",
         examples=["10s"],
     )
 
@@ -62,7 +66,7 @@ class ScheduleSettings(Section):
 
 
 class ColumnsSettings(Section):
-    """How single columns are treated. A column is named in one of exclude, ignore and tolerance only; a key in none."""
+    """How single columns are treated. A key column has no treatment, another one, or `ignore` and `mask`."""
 
     exclude: Columns = Field((), description="Never stored, compared or sent.", examples=["[internal_note]"])
     ignore: Columns = Field(
@@ -70,12 +74,14 @@ class ColumnsSettings(Section):
     )
     tolerance: dict[str, Tolerance] = Field(
         default_factory=dict,
-        description="By column: the absolute difference from the last emitted value up to which a number is unchanged.",
+        description="By column: the absolute difference from the last emitted value up to which a number "
+        "is unchanged.",
         examples=["{weight: 0.001}"],
     )
     mask: dict[str, str | None] = Field(
         default_factory=dict,
-        description="By column: `hmac` (a keyed hash; the key is the environment variable `DIFFER_MASK_KEY`), "
+        description="By column: `hmac` (a keyed hash; the key is the environment variable "
+        "`DIFFER_MASK_KEY`), "
         "`null`, or a fixed text that replaces every value.",
         examples=["{email: hmac}"],
     )
@@ -113,7 +119,7 @@ class RowsGuard(Section):
 
 
 class GuardSettings(Section):
-    """What holds a cycle for a person to approve. A share holds only when more than 10 rows are concerned as well."""
+    """What holds a cycle for a person to approve. A share counts from 11 rows on."""
 
     deletes: LimitField = Field(
         Limit(share=Decimal("0.2")),
@@ -126,13 +132,14 @@ class GuardSettings(Section):
         examples=["90%"],
     )
     rows: RowsGuard = Field(
-        default_factory=lambda: RowsGuard(),
+        default_factory=RowsGuard,
         description="Bounds on the number of rows.",
         examples=["{min: 1}"],
     )
     confirm_deletes: Literal["auto", "always", "never"] = Field(
         "auto",
-        description="Whether a delete needs a second scan (or the iterator's `lookup`) to agree: `auto` only where the "
+        description="Whether a delete needs a second scan (or the iterator's `lookup`) to agree: `auto` "
+        "only where the "
         "iterator reads no consistent state, `always`, `never`.",
         examples=["auto"],
     )
@@ -155,7 +162,8 @@ class SourceSettings(Section):
     )
     key: Columns = Field(
         (),
-        description="The column, or list of columns, that identifies a record. Default: the table's primary key for "
+        description="The column, or list of columns, that identifies a record. Default: the table's "
+        "primary key for "
         "`sql`, `_id` for `mongodb`, what the plugin says for others.",
         examples=["order_id"],
     )
@@ -165,7 +173,7 @@ class SourceSettings(Section):
         examples=["{every: 5m}"],
     )
     columns: ColumnsSettings = Field(
-        default_factory=lambda: ColumnsSettings(),
+        default_factory=ColumnsSettings,
         description="Columns to exclude, ignore, tolerate or mask.",
         examples=["{ignore: [synced_at]}"],
     )
@@ -178,17 +186,18 @@ class SourceSettings(Section):
     )
     scan: Literal["full", "checksum"] = Field(
         "full",
-        description="`full` reads every row. `checksum`, which reads only key ranges whose checksum on the server "
+        description="`full` reads every row. `checksum`, which reads only key ranges whose checksum on "
+        "the server "
         "moved, is not available in this version.",
         examples=["full"],
     )
     snapshots: SnapshotSettings = Field(
-        default_factory=lambda: SnapshotSettings(),
+        default_factory=SnapshotSettings,
         description="How the source's states are kept.",
         examples=["{keep: 24}"],
     )
     guards: GuardSettings = Field(
-        default_factory=lambda: GuardSettings(),
+        default_factory=GuardSettings,
         description="What holds a cycle for a person to approve.",
         examples=["{deletes: 20%}"],
     )
@@ -199,6 +208,7 @@ class SourceSettings(Section):
     )
     baseline: Literal["events", "snapshot-only"] = Field(
         "events",
-        description="The first cycle: every row is an insert event, or there is a snapshot only and consumers bootstrap.",
+        description="The first cycle: every row is an insert event, or there is a snapshot only and "
+        "consumers bootstrap.",
         examples=["events"],
     )
