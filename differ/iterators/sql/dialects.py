@@ -1,0 +1,90 @@
+"""What differs between databases, one object each, and which database a URL means.
+
+A database that has no object of its own is read through `Generic`: SQLAlchemy's types and a plain transaction.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Protocol
+
+import sqlalchemy as sa
+
+from differ.errors import ConfigError
+from differ.iterators.contract import Context
+from differ.iterators.sql.fields import Field
+from differ.iterators.sql.options import Options
+from differ.iterators.sql.relation import Relation
+from differ.model import Position
+
+CONNECT_SECONDS_MAX = 10
+
+
+class Dialect(Protocol):
+    """How to read one kind of database. All methods are bound to the snapshot's thread."""
+
+    drivers: Mapping[str, str]
+    """Driver name -> the connect argument that bounds the time of connecting, in seconds; the first is the default."""
+
+    def prepare(self, source: str, url: sa.URL, project: Path) -> sa.URL:
+        """The URL to open, read-only where the database can; raises SourceError for a file that is not there."""
+
+    def position(self, connection: sa.Connection) -> Position | None:
+        """Where the server stands now; called before `begin`, so that it is never later than what is read."""
+
+    def begin(self, connection: sa.Connection, isolation: str | None) -> bool:
+        """Open the read transaction and pin what it sees; returns whether all of it is one consistent state."""
+
+    def transactional(self, connection: sa.Connection, relation: Relation) -> bool:
+        """Whether what the relation reads takes part in transactions."""
+
+    def fields(self, connection: sa.Connection, relation: Relation, options: Options, ctx: Context) -> list[Field]:
+        """The columns to read, with exact types, in the relation's order."""
+
+    def abandon(self, connection: sa.Connection) -> None:
+        """Give up a result that was not read to its end, without reading on."""
+
+
+def parse_url(source: str, text: str) -> sa.URL:
+    """Parse a URL and complete its driver. Raises ConfigError, also for asynchronous drivers."""
+    try:
+        url = sa.make_url(text)
+        dialect = url.get_dialect() if "+" in url.drivername else None
+    except sa.exc.NoSuchModuleError:
+        raise ConfigError(
+            f"source {source}: options: url: no SQLAlchemy dialect is installed for {url.drivername!r}",
+            hint="sqlite, postgresql and mariadb are built in; others come with a package of their own",
+        ) from None
+    except (sa.exc.ArgumentError, ValueError):
+        raise ConfigError(
+            f"source {source}: options: url is not a database URL", hint="for example postgresql://user@host/database"
+        ) from None
+    if dialect is not None and dialect.is_async:
+        raise ConfigError(
+            f"source {source}: options: url: {url.drivername} is an asynchronous driver",
+            hint=f"write {dialect_of(url).__class__.__name__} without the driver's name, as in {url.get_backend_name()}://",
+        )
+    if "+" not in url.drivername:
+        drivers = dialect_of(url).drivers
+        backend = {"postgres": "postgresql"}.get(url.drivername, url.drivername)
+        url = url.set(drivername=f"{backend}+{next(iter(drivers))}" if drivers else backend)
+    return url
+
+
+def dialect_of(url: sa.URL) -> Dialect:
+    """The object that reads this kind of database."""
+    from differ.iterators.sql.generic import Generic
+    from differ.iterators.sql.mariadb import MariaDB
+    from differ.iterators.sql.postgresql import PostgreSQL
+    from differ.iterators.sql.sqlite import SQLite
+
+    kinds: dict[str, type[Any]] = {
+        "sqlite": SQLite,
+        "postgresql": PostgreSQL,
+        "postgres": PostgreSQL,
+        "mysql": MariaDB,
+        "mariadb": MariaDB,
+    }
+    dialect: Dialect = kinds.get(url.drivername.partition("+")[0], Generic)()
+    return dialect

@@ -1,0 +1,93 @@
+"""What scheduler.yaml may say under `options:` of a source with `iterator: sql`, checked before any connection.
+
+Invariant: an option that is not known, or not of its type, is an error that names it; nothing is silently ignored.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from difflib import get_close_matches
+from typing import Any
+
+from differ.errors import ConfigError
+from differ.iterators.contract import Context
+
+BATCH_ROWS_MAX = 1_000_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """The options of one source; exactly one of `table` and `query` is set.
+
+    url: SQLAlchemy URL. table: name, or schema.name. query: any SELECT. columns: what to read; all when empty.
+    where: SQL condition of a table. as_text: columns read as the database's own text. isolation: overrides the
+    dialect's level. batch_rows: rows per batch. connect_args: passed to the driver as they are.
+    """
+
+    url: str
+    table: str | None = None
+    query: str | None = None
+    columns: tuple[str, ...] = ()
+    where: str | None = None
+    as_text: tuple[str, ...] = ()
+    isolation: str | None = None
+    batch_rows: int | None = None
+    connect_args: Mapping[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def parse(cls, ctx: Context) -> Options:
+        """Check and freeze `ctx.options`. Raises ConfigError naming source and option."""
+        raw = dict(ctx.options)
+        known = [item.name for item in fields(cls)]
+        for name in raw:
+            if name not in known:
+                raise _wrong(ctx, f"{name!r} is not an option of the sql iterator", nearest(name, known))
+        values = {name: _checked(ctx, name, value) for name, value in raw.items() if value is not None}
+        if "url" not in values:
+            raise _wrong(ctx, "`url` is missing", "for example url: sqlite:///shop.db")
+        if ("table" in values) == ("query" in values):
+            raise _wrong(ctx, "give either `table` or `query`", "table: orders, or query: SELECT ...")
+        if "query" in values and "where" in values:
+            raise _wrong(ctx, "`where` belongs to a `table`", "write the condition into the query")
+        return cls(**values)
+
+
+def nearest(name: str, known: list[str]) -> str:
+    """A hint that names what `name` may have meant, else what there is."""
+    close = get_close_matches(name, known, n=3, cutoff=0.5)
+    if not close:
+        folded = {item.casefold(): item for item in known}
+        close = [folded[name.casefold()]] if name.casefold() in folded else []
+    if close:
+        return f"did you mean {', '.join(close)}?"
+    listed = ", ".join(sorted(known)[:12])
+    return f"there is {listed}" + (", ..." if len(known) > 12 else "") if known else "there is none"
+
+
+def _checked(ctx: Context, name: str, value: Any) -> Any:
+    match name:
+        case "columns" | "as_text":
+            names = [value] if isinstance(value, str) else value
+            if not isinstance(names, list | tuple) or not all(isinstance(item, str) for item in names):
+                raise _wrong(ctx, f"`{name}` must be a list of column names", f"{name}: [id, status]")
+            if len(set(names)) < len(names):
+                raise _wrong(ctx, f"`{name}` names a column twice", "name each column once")
+            return tuple(names)
+        case "batch_rows":
+            whole = isinstance(value, int) and not isinstance(value, bool)
+            if not whole or not 1 <= value <= BATCH_ROWS_MAX:
+                raise _wrong(ctx, f"`batch_rows` must be a whole number from 1 to {BATCH_ROWS_MAX}", "batch_rows: 20000")
+            return value
+        case "connect_args":
+            if not isinstance(value, Mapping):
+                raise _wrong(ctx, "`connect_args` must be a mapping", "connect_args: {connect_timeout: 30}")
+            return dict(value)
+        case _:
+            if not isinstance(value, str) or not value.strip():
+                raise _wrong(ctx, f"`{name}` must be a text", f"{name}: ...")
+            return value.strip()
+
+
+def _wrong(ctx: Context, message: str, hint: str) -> ConfigError:
+    return ConfigError(f"source {ctx.source}: options: {message}", hint=hint)

@@ -1,0 +1,3 @@
+from differ.iterators.sql.generic import Generic
+class PostgreSQL(Generic):
+    drivers = {}

@@ -1,0 +1,133 @@
+"""The plugin class: one source's scan in the order in which the contract calls it.
+
+Invariant: every row of a scan, and of its lookups, comes from the one snapshot that was opened first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import pyarrow as pa
+
+from differ.errors import IteratorError, SourceError
+from differ.iterators.contract import Context, iterator
+from differ.iterators.sql.errors import mapped
+from differ.iterators.sql.fields import schema_of
+from differ.iterators.sql.options import Options, nearest
+from differ.iterators.sql.read import read_rows
+from differ.iterators.sql.relation import matching, resolve
+from differ.iterators.sql.snapshot import Snapshot, open_snapshot, store_name
+from differ.model import Position
+from differ.records.types import Schema
+
+LOOKUP_BINDS_MAX = 500
+
+
+@iterator(name="sql", consistent=True)
+class sql:  # noqa: N801  (users write `iterator: sql`)
+    """A table or query of a database, read in one consistent snapshot."""
+
+    def __init__(self, ctx: Context) -> None:
+        """Connect (unless `ctx.handle` is a snapshot), find columns, types and key.
+
+        Raises ConfigError for bad options, SourceUnavailableError, SourceError for what is not in the database, and
+        IteratorError where there is no key.
+        """
+        self._ctx = ctx
+        self._options = Options.parse(ctx)
+        self._snapshot = self._shared() or open_snapshot(ctx, self._options)
+        try:
+            with mapped(ctx.source, f"read the catalogue for {self._subject}"):
+                connection, dialect = self._snapshot.connection, self._snapshot.dialect
+                relation = resolve(ctx.source, self._options, connection)
+                self._relation = relation
+                self._fields = dialect.fields(connection, relation, self._options, ctx)
+                self.consistent = self._snapshot.consistent and dialect.transactional(connection, relation)
+            self.key = self._checked_key(ctx.key or relation.key)
+        except BaseException:
+            self.close()
+            raise
+
+    @staticmethod
+    def store(ctx: Context) -> str:
+        """The database's URL without the password. Raises ConfigError."""
+        return store_name(ctx, Options.parse(ctx))
+
+    @staticmethod
+    @contextmanager
+    def connect(ctx: Context) -> Iterator[Snapshot]:
+        """One consistent read that several sources of the same store share, one after the other."""
+        snapshot = open_snapshot(ctx, Options.parse(ctx))
+        try:
+            yield snapshot
+        finally:
+            snapshot.close()
+
+    def schema(self) -> Schema:
+        """Columns and types from the catalogue."""
+        return schema_of(self._fields, self.key)
+
+    def splits(self) -> Sequence[Any]:
+        """One split: one connection reads the whole relation."""
+        return [None]
+
+    def read(self, split: Any) -> Iterator[pa.RecordBatch]:
+        """All rows, in batches of at most `batch_rows`; memory is one batch, whatever the relation's size."""
+        return read_rows(self._ctx, self._snapshot, self._relation, self._fields, self._batch_rows)
+
+    def lookup(self, keys: Sequence[Mapping[str, Any]]) -> Iterator[pa.RecordBatch]:
+        """The rows of these keys, from the same snapshot; a statement per 500 key values."""
+        by_name = {field.name: field for field in self._fields}
+        fields = [by_name[name] for name in self.key]
+        size = max(1, LOOKUP_BINDS_MAX // len(fields))
+        for start in range(0, len(keys), size):
+            wanted = [[key[name] for name in self.key] for key in keys[start : start + size]]
+            condition, binds = matching(fields, wanted)
+            yield from read_rows(
+                self._ctx, self._snapshot, self._relation, self._fields, self._batch_rows, condition, binds
+            )
+
+    def position(self) -> Position | None:
+        """Where the server stood just before the snapshot, or None where it does not tell."""
+        return self._snapshot.position
+
+    def close(self) -> None:
+        """Disconnect, unless the snapshot is shared."""
+        if self._snapshot is not self._ctx.handle:
+            self._snapshot.close()
+
+    @property
+    def _subject(self) -> str:
+        return f"table {self._options.table!r}" if self._options.table else "the query"
+
+    @property
+    def _batch_rows(self) -> int:
+        return self._options.batch_rows or self._ctx.batch_rows
+
+    def _shared(self) -> Snapshot | None:
+        handle = self._ctx.handle
+        if handle is None:
+            return None
+        if not isinstance(handle, Snapshot) or handle.store != self.store(self._ctx):
+            raise IteratorError(
+                f"scan {self._ctx.source}: it does not read the store that its consistency group opened",
+                hint="sources of a group need the same url",
+            )
+        return handle
+
+    def _checked_key(self, key: tuple[str, ...]) -> tuple[str, ...]:
+        names = [field.name for field in self._fields]
+        if not key:
+            raise IteratorError(
+                f"scan {self._ctx.source}: {self._subject} has no primary key to know its rows by",
+                hint="name the column or columns that identify a row, as in `key: id`",
+            )
+        for name in key:
+            if name not in names:
+                raise SourceError(
+                    f"scan {self._ctx.source}: key: there is no column {name!r} in what is read",
+                    hint=nearest(name, names),
+                )
+        return key
