@@ -1,8 +1,8 @@
 """Change events as an Arrow IPC stream: the fastest form, columns as they are stored.
 
-Columns: scn, source, op, key, before, after, changed, cycle, window_first, window_last, schema, seen_unchanged_at,
-detected_at, baseline. Images are structs in storage types; the metadata `differ.type` of each field tells the logical
-type (a json column is text in canonical Extended JSON, a uuid 16 bytes).
+Columns: scn, source, op, key, before, after, changed, cycle, window_first, window_last, schema,
+seen_unchanged_at, detected_at, baseline. Images are structs in storage types; the metadata `differ.type` of
+each field tells the logical type (a json column is text in canonical Extended JSON, a uuid 16 bytes).
 
 Invariant: one stream holds one source and one schema.
 Source: the Arrow columnar format's IPC streaming format.
@@ -33,7 +33,8 @@ def event_table(batch: EventBatch) -> pa.Table:
 def write_stream(batches: Iterable[EventBatch], out: BinaryIO) -> int:
     """Write one IPC stream and return how many events it holds; without a batch nothing is written.
 
-    Raises UsageError where the source or the schema changes; the stream is then ended and holds what came before.
+    Raises UsageError where the source or the schema changes; the stream is then ended and holds what came
+    before.
     """
     run = one_run(batches, "arrow")
     first = next(run, None)
@@ -50,7 +51,11 @@ def write_stream(batches: Iterable[EventBatch], out: BinaryIO) -> int:
 def stream_schema(batch: EventBatch) -> pa.Schema:
     """The Arrow schema of the stream that this batch begins."""
     images = {name: batch.events.schema.field(name) for name in ("key", "before", "after")}
-    metadata = {"differ.stream": batch.stream, "differ.source": batch.source, "differ.schema": str(batch.schema_id)}
+    metadata = {
+        "differ.stream": batch.stream,
+        "differ.source": batch.source,
+        "differ.schema": str(batch.schema_id),
+    }
     return pa.schema(
         [
             pa.field("scn", pa.int64(), nullable=False),
@@ -73,9 +78,14 @@ def stream_schema(batch: EventBatch) -> pa.Schema:
 
 
 def arrow_schema_json(schema: Schema) -> dict[str, Any]:
-    """A row's Arrow schema for people and programs: name, Arrow type and logical type of each column, and the key."""
+    """A row's Arrow schema as JSON: name, Arrow type and logical type of each column, and the key."""
     fields = [
-        {"name": column.name, "arrow": str(column.type.storage), "type": column.type.to_json(), "nullable": True}
+        {
+            "name": column.name,
+            "arrow": str(column.type.storage),
+            "type": column.type.to_json(),
+            "nullable": True,
+        }
         for column in schema.columns
     ]
     return {"fields": fields, "key": list(schema.key)}

@@ -1,7 +1,8 @@
 """Change events in Avro object containers: one source and one schema each, as the schema stands at the head.
 
-Values go from Arrow's integers to Avro's without passing through datetime, so nanoseconds stay; the rows are then
-encoded by fastavro in blocks. About as fast as Python allows, and far slower than Arrow: prefer Arrow for volume.
+Values go from Arrow's integers to Avro's without passing through datetime, so nanoseconds stay; the rows
+are then encoded by fastavro in blocks. About as fast as Python allows, and far slower than Arrow: prefer
+Arrow for volume.
 
 Invariant: what fastavro and Apache's own reader read back equals the columns that were written.
 """
@@ -31,8 +32,8 @@ _RAW_INTEGERS = {"date": pa.int32(), "time": pa.int64(), "duration": pa.int64(),
 def write_avro(batches: Iterable[EventBatch], out: BinaryIO, codec: Codec = "deflate") -> int:
     """Write one object container and return how many events it holds; without a batch nothing is written.
 
-    Raises UsageError where the source or the schema changes; the container is then closed and holds what came before.
-    Memory is one batch's columns and some thousand rows.
+    Raises UsageError where the source or the schema changes; the container is then closed and holds what
+    came before. Memory is one batch's columns and some thousand rows.
     """
     from fastavro import parse_schema
     from fastavro.write import Writer
@@ -96,7 +97,7 @@ def _avro_rows(structs: pa.StructArray, schema: Schema) -> list[Row | None]:
 
 
 def avro_column(array: pa.Array, type_: LogicalType) -> list[Any]:
-    """A column's values as fastavro takes them for `avro_type`; O(values), nested ones column by column as well."""
+    """A column's values as fastavro takes them for `avro_type`; nested ones column by column as well."""
     match type_.kind:
         case "date" | "time" | "duration" | "timestamp":
             return _pylist(array.cast(_RAW_INTEGERS[type_.kind]))
@@ -117,9 +118,7 @@ def avro_column(array: pa.Array, type_: LogicalType) -> list[Any]:
 def _lists(array: pa.ListArray, values: list[Any]) -> list[list[Any] | None]:
     """Cut the flat values of all lists into the lists; a null list has no values."""
     items = iter(values)
-    return [
-        None if length is None else list(islice(items, length)) for length in _pylist(pc.list_value_length(array))
-    ]
+    return [None if length is None else list(islice(items, length)) for length in _pylist(pc.list_value_length(array))]
 
 
 def _maps(array: pa.MapArray, type_: LogicalType) -> list[Any]:
@@ -136,8 +135,7 @@ def _maps(array: pa.MapArray, type_: LogicalType) -> list[Any]:
 def _structs(array: pa.StructArray, type_: LogicalType) -> Iterator[Row | None]:
     names = list(avro_names(name for name, _ in type_.children).values())
     columns = [
-        avro_column(child, child_type)
-        for child, (_, child_type) in zip(array.flatten(), type_.children, strict=True)
+        avro_column(child, child_type) for child, (_, child_type) in zip(array.flatten(), type_.children, strict=True)
     ]
     for valid, *values in zip(_pylist(array.is_valid()), *columns, strict=True):
         yield dict(zip(names, values, strict=True)) if valid else None

@@ -40,7 +40,8 @@ _INSTANT = {"type": "long", "logicalType": "timestamp-micros"}
 def event_schema(source: str, schema: Schema, before_schema: Schema | None = None) -> AvroSchema:
     """The Avro schema of one source's events: a record `ChangeEvent` in the namespace `differ.<source>`.
 
-    Before and after are both `Row`, or `RowBefore` and `Row` where a schema change gave them different columns.
+    Before and after are both `Row`, or `RowBefore` and `Row` where a schema change gave them different
+    columns.
     """
     namespace = f"differ.{avro_name(source)}"
     changes = before_schema is not None and before_schema != schema
@@ -80,7 +81,7 @@ def avro_name(name: str) -> str:
 
 
 def avro_names(names: Iterable[str]) -> dict[str, str]:
-    """Avro names by name, in the given order: a valid name stays, others get a number where they would clash."""
+    """Avro names by name, in the given order: a valid name stays, others are numbered where they clash."""
     chosen = {name: avro_name(name) for name in names}
     taken = {name for name, clean in chosen.items() if name == clean}
     for name, clean in chosen.items():
@@ -107,6 +108,20 @@ def _column_field(name: str, column: Column, parent: str) -> AvroSchema:
 def avro_type(type_: LogicalType, name: str) -> Any:
     """The Avro type of a logical type, without null; `name` is what records below it are called."""
     match type_.kind:
+        case "list":
+            return {"type": "array", "items": _nullable(avro_type(type_.children[0][1], f"{name}_item"))}
+        case "map":
+            return _map_type(type_, name)
+        case "struct":
+            names = avro_names(child for child, _ in type_.children)
+            columns = [Column(name=child, type=child_type) for child, child_type in type_.children]
+            return _record(name, [_column_field(names[column.name], column, name) for column in columns])
+        case _:
+            return _scalar_type(type_)
+
+
+def _scalar_type(type_: LogicalType) -> Any:
+    match type_.kind:
         case "decimal" if is_avro_decimal(type_):
             logical = {"logicalType": "decimal", "precision": type_.precision, "scale": type_.scale}
             return {"type": "bytes", **logical}
@@ -123,14 +138,6 @@ def avro_type(type_: LogicalType, name: str) -> Any:
             return {"type": "long", "logicalType": f"{prefix}-{_UNITS[type_.unit or 'us']}"}
         case "uuid":
             return {"type": "string", "logicalType": "uuid"}
-        case "list":
-            return {"type": "array", "items": _nullable(avro_type(type_.children[0][1], f"{name}_item"))}
-        case "map":
-            return _map_type(type_, name)
-        case "struct":
-            names = avro_names(child for child, _ in type_.children)
-            columns = [Column(name=child, type=child_type) for child, child_type in type_.children]
-            return _record(name, [_column_field(names[column.name], column, name) for column in columns])
         case _:
             return _PLAIN[type_.kind]
 

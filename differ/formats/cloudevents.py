@@ -1,10 +1,11 @@
 """Change events as CloudEvents 1.0 in structured JSON, one a line; `data` is the NDJSON event unchanged.
 
-`id` with `source` names an event for ever (stream and SCN never recur), which is what CloudEvents asks duplicates to be
-found by. `subject` and the extension `partitionkey` are the key's canonical JSON text, so events of one key share a partition.
-The extension `sequence` is the SCN, padded so that it sorts as text.
+`id` with `source` names an event for ever (stream and SCN never recur), which is what CloudEvents asks
+duplicates to be found by. `subject` and the extension `partitionkey` are the key's canonical JSON text, so
+events of one key share a partition. The extension `sequence` is the SCN, padded so that it sorts as text.
 
-Source: the CloudEvents 1.0.2 specification, its JSON event format, and the extensions "partitioning" and "sequence".
+Source: the CloudEvents 1.0.2 specification, its JSON event format, and the extensions "partitioning" and
+"sequence".
 """
 
 from __future__ import annotations
@@ -13,15 +14,16 @@ from collections.abc import Iterator
 from typing import Any
 from urllib.parse import quote
 
+from differ.records.keytext import key_texts
+
 from differ.formats.batch import EventBatch
 from differ.formats.ndjson import encode_line, event_objects
-from differ.records.keytext import key_texts
 
 TYPE_PREFIX = "io.differ.change."
 
 
 def event_lines(batch: EventBatch) -> Iterator[bytes]:
-    """Yield each event as one line of JSON, """
+    """Yield each event as one line of JSON,"""
     return map(encode_line, cloud_events(batch))
 
 

@@ -1,10 +1,12 @@
 """Change events in the envelope of Debezium, for the consumers that exist: without Connect's `schema` part.
 
-    {"before": .., "after": .., "source": {..}, "transaction": {..}, "op": "u", "ts_ms": .., "ts_us": .., "ts_ns": ..}
+    {"before": .., "after": .., "source": {..}, "transaction": {..}, "op": "u", "ts_ms": .., "ts_us": ..,
+    "ts_ns": ..}
 
-op: c insert, u update, d delete, r a row of a first cycle. A window is a transaction: its id is the last SCN with the
-stream, `total_order` counts its events over all sources and `data_collection_order` those of one source, both from 1.
-The times are of the scan that found the change; nobody can know from reading alone when it was made.
+op: c insert, u update, d delete, r a row of a first cycle. A window is a transaction: its id is the last
+SCN with the stream, `total_order` counts its events over all sources and `data_collection_order` those of
+one source, both from 1. The times are of the scan that found the change; nobody can know from reading alone
+when it was made.
 
 Source: "Data change events" and "Transaction metadata" in Debezium's connector documentation.
 """
@@ -19,15 +21,16 @@ from typing import Any
 
 from differ.formats.batch import EventBatch
 from differ.formats.images import json_images
-from differ.formats.ndjson import encode_line, timestamp
+from differ.formats.ndjson import encode_line
 from differ.model import OPS
+from differ.records.clock import datetime_text
 
 _OPS = {"insert": "c", "update": "u", "delete": "d"}
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def lines(batch: EventBatch, *, name: str = "differ") -> Iterator[bytes]:
-    """Yield each event's envelope as one line of JSON; `name` is the logical name of the server, a topic's prefix."""
+    """Yield each event's envelope as one line of JSON; `name` is the server's logical name."""
     for _, envelope in _envelopes(batch, name):
         yield encode_line(envelope)
 
@@ -54,7 +57,7 @@ def _version() -> str:
 def _envelopes(batch: EventBatch, name: str) -> Iterator[tuple[dict[str, Any], dict[str, Any]]]:
     microseconds = (batch.detected_at - _EPOCH) // timedelta(microseconds=1)
     times = {"ts_ms": microseconds // 1_000, "ts_us": microseconds, "ts_ns": microseconds * 1_000}
-    seen = None if batch.seen_unchanged_at is None else timestamp(batch.seen_unchanged_at)
+    seen = None if batch.seen_unchanged_at is None else datetime_text(batch.seen_unchanged_at)
     codes = batch.events.column("op").to_pylist()
     ordinals = batch.events.column("ordinal").to_pylist()
     for code, ordinal, (key, before, after) in zip(codes, ordinals, json_images(batch), strict=True):

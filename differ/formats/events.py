@@ -1,6 +1,7 @@
 """Change events as Python objects, made lazily: what `Project.events` and the client's callbacks are given.
 
-Invariant: one `ChangeEvent` for each row of the batch, in SCN order, with Python's own values (Decimal, datetime, UUID).
+Invariant: one `ChangeEvent` for each row of the batch, in SCN order, with Python's own values (Decimal,
+datetime, UUID).
 """
 
 from __future__ import annotations
@@ -13,8 +14,8 @@ from differ.model import OPS, ChangeEvent
 
 
 def change_events(batch: EventBatch) -> Iterator[ChangeEvent]:
-    """Yield the batch's events as objects. Columns are converted some thousand rows at a time, so a reader that
-    stops early does not pay for the rest."""
+    """Yield the batch's events as objects. Columns are converted some thousand rows at a time, so a reader
+    that stops early does not pay for the rest."""
     codes = batch.events.column("op").to_pylist()
     changed = batch.events.column("changed").to_pylist()
     for scn, code, names, (key, before, after) in zip(batch.scns, codes, changed, python_images(batch), strict=True):

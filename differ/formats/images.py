@@ -1,9 +1,10 @@
 """Before images, after images and keys turned from columns into rows, at the last moment.
 
-Events travel as structs of columns. A reader of JSON or of Python objects wants rows: each column is converted as a
-whole (the type is looked at once, not once a value), then the converted columns are zipped.
+Events travel as structs of columns. A reader of JSON or of Python objects wants rows: each column is
+converted as a whole (the type is looked at once, not once a value), then the converted columns are zipped.
 
-Invariant: row i of the result belongs to event i; a null struct is None, whatever lies below it in the columns.
+Invariant: row i of the result belongs to event i; a null struct is None, whatever lies below it in the
+columns.
 """
 
 from __future__ import annotations
@@ -12,9 +13,9 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pyarrow as pa
+from differ.records.keytext import json_column, python_column
 
 from differ.formats.batch import EventBatch
-from differ.records.keytext import json_column, python_column
 from differ.records.types import LogicalType, Schema
 
 ROWS = 4_096

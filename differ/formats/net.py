@@ -4,8 +4,8 @@
     update .. update   update *        update .. delete   delete
     delete .. insert   update *        (* nothing, where the values are the same again)
 
-Only columns that some event named as changed are looked at, so ignored and tolerated ones stay quiet; after a delete
-and an insert all columns are. A column that one side lacks counts as null there.
+Only columns that some event named as changed are looked at, so ignored and tolerated ones stay quiet; after
+a delete and an insert all columns are. A column that one side lacks counts as null there.
 
 Invariant: applied to the state before, the net changes give the state after.
 Source: log compaction, and the delta of a Hollow state.
@@ -19,11 +19,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import pyarrow as pa
+from differ.records.keytext import key_texts
 
 from differ.formats.batch import EventBatch
 from differ.formats.images import Row, json_images, rows
 from differ.model import OPS, Op
-from differ.records.keytext import key_texts
 from differ.records.types import LogicalType
 
 
@@ -46,11 +46,12 @@ class _Track:
 
 
 def net_changes(batches: Iterable[EventBatch]) -> Iterator[dict[str, Any]]:
-    """Yield one object for each key whose state differs at the end, in the order in which the keys first changed.
+    """Yield one object for each key whose state differs at the end, in the order in which the keys first
+    changed.
 
-    batches: events in SCN order, of one or several sources. An object has source, op, key, before, after and changed as
-    an event has, `scn` (of the key's last event), `first_scn`, and `events` (how many there were).
-    Memory is two rows for each distinct key that changed.
+    batches: events in SCN order, of one or several sources. An object has source, op, key, before, after
+    and changed as an event has, `scn` (of the key's last event), `first_scn`, and `events` (how many there
+    were). Memory is two rows for each distinct key that changed.
     """
     tracks: dict[tuple[str, str], _Track] = {}
     for batch in batches:

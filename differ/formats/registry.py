@@ -1,7 +1,8 @@
 """The one table of formats in which events leave differ; the command line, the server and sinks read it.
 
-A table for people is made by `differ.formats.table` and printed by the command line; it is not a format of bytes.
-Invariant: `write` closes what it began, also when it raises, so that its output can be read up to there.
+A table for people is made by `differ.formats.table` and printed by the command line; it is not a format of
+bytes. Invariant: `write` closes what it began, also when it raises, so that its output can be read up to
+there.
 """
 
 from __future__ import annotations
@@ -18,8 +19,9 @@ Writer = Callable[[Iterable[EventBatch], BinaryIO], int]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Format:
-    """One format. `write` writes all batches and returns how many events; `one_run` is true where one output holds
-    one source and one schema, so that `write` raises UsageError at the next (see `differ.formats.runs`)."""
+    """One format. `write` writes all batches and returns how many events; `one_run` is true where one
+    output holds one source and one schema, so that `write` raises UsageError at the next (see
+    `differ.formats.runs`)."""
 
     name: str
     description: str
@@ -67,9 +69,7 @@ def _arrow(batches: Iterable[EventBatch], out: BinaryIO) -> int:
     return write_stream(batches, out)
 
 
-def _write_lines(
-    batches: Iterable[EventBatch], out: BinaryIO, lines: Callable[[EventBatch], Iterator[bytes]]
-) -> int:
+def _write_lines(batches: Iterable[EventBatch], out: BinaryIO, lines: Callable[[EventBatch], Iterator[bytes]]) -> int:
     count = 0
     for batch in batches:
         out.writelines(lines(batch))

@@ -1,7 +1,8 @@
 """Runs of events that one Arrow stream or one Avro container can hold: one source, one pair of schemas.
 
-Self-describing formats write their schema first, so they end where it changes; an answer that stops there says so, and
-the reader goes on with the next run. Invariant: the runs hold all batches, in order, each batch in exactly one run.
+Self-describing formats write their schema first, so they end where it changes; an answer that stops there
+says so, and the reader goes on with the next run. Invariant: the runs hold all batches, in order, each
+batch in exactly one run.
 """
 
 from __future__ import annotations
@@ -30,7 +31,8 @@ def runs(batches: Iterable[EventBatch]) -> Iterator[Iterator[EventBatch]]:
 def one_run(batches: Iterable[EventBatch], form: str) -> Iterator[EventBatch]:
     """Pass the batches through, and raise UsageError where a second run would begin.
 
-    What came before is whole: a writer closes its container on the error, and it holds all events up to that SCN.
+    What came before is whole: a writer closes its container on the error, and it holds all events up to
+    that SCN.
     """
     first: EventBatch | None = None
     for batch in batches:
@@ -45,10 +47,10 @@ def _end_of_run(first: EventBatch, batch: EventBatch, form: str) -> UsageError:
     scn = batch.scns[0]
     if batch.source != first.source:
         return UsageError(
-            f"write {form}: one {form} file holds one source; SCN {scn} is of {batch.source!r} after {first.source!r}",
+            f"write {form}: one file holds one source; SCN {scn} is of {batch.source!r}, not {first.source!r}",
             hint=f"add --source {first.source}, or use --format ndjson for several sources",
         )
     return UsageError(
-        f"write {form}: one {form} file holds one schema; the schema of {batch.source!r} changes at SCN {scn}",
-        hint=f"what was written holds all events up to SCN {scn - 1}: go on in another file with --since {scn - 1}",
+        f"write {form}: one file holds one schema; that of {batch.source!r} changes at SCN {scn}",
+        hint=f"this file holds all events up to SCN {scn - 1}; go on in another with --since {scn - 1}",
     )

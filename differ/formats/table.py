@@ -1,7 +1,7 @@
 """Events as rows for people: op, key, and what changed inside, as `document.address.city: Pune -> Delhi`.
 
-Only data and short strings are made here; colour, width and printing are the command line's. Works on event objects
-(docs/formats/events.md), so net changes and events read from a relay show in the same way.
+Only data and short strings are made here; colour, width and printing are the command line's. Works on event
+objects (docs/formats/events.md), so net changes and events read from a relay show in the same way.
 
 Invariant: an update shows at least one change for each of its changed columns.
 """
@@ -117,9 +117,7 @@ def _plain(value: Any) -> str:
     return json.dumps(value, ensure_ascii=False)
 
 
-def _column_changes(
-    before: Mapping[str, Any], after: Mapping[str, Any], changed: list[str]
-) -> Iterator[FieldChange]:
+def _column_changes(before: Mapping[str, Any], after: Mapping[str, Any], changed: list[str]) -> Iterator[FieldChange]:
     for name in changed:
         if name not in after:
             yield FieldChange(path=name, old=show(before.get(name)), new=None)
@@ -132,7 +130,7 @@ def _column_changes(
 
 
 def _walk(path: str, old: Any, new: Any) -> Iterator[FieldChange]:
-    """The paths below `path` at which two JSON values differ; a list is walked only where its length stays."""
+    """The paths below `path` at which two values differ; a list is walked only where its length stays."""
     if _is_document(old) and _is_document(new):
         for name in [*old, *(name for name in new if name not in old)]:
             inner = f"{path}.{name}"
@@ -150,7 +148,7 @@ def _walk(path: str, old: Any, new: Any) -> Iterator[FieldChange]:
 
 
 def _is_document(value: Any) -> bool:
-    """Whether this is a document with fields, and not one value in Extended JSON's clothes as {"$oid": ..}."""
+    """Whether this is a document with fields, and not one value in Extended JSON as {"$oid": ..}."""
     return isinstance(value, dict) and not (value and all(name.startswith("$") for name in value))
 
 

@@ -67,12 +67,12 @@ FULL_ROW: dict[str, Any] = {
     "price": Decimal("19.900"),
     "wide": Decimal("12345678901234567890123456789012345678.0123456789"),
     "number": "123456789012345678901234567890.5",
-    "name": "Zoë 🦉 \"quoted\"\nline",
+    "name": 'Zoë 🦉 "quoted"\nline',
     "raw": b"\x00\xffab",
     "day": date(2026, 11, 23),
     "at": time(23, 59, 59, 999_999),
     "took": timedelta(days=-1, microseconds=5),
-    "local": datetime(2026, 3, 29, 2, 30),
+    "local": datetime.fromisoformat("2026-03-29T02:30:00"),
     "instant": datetime(1969, 12, 31, 23, 59, 59, 999_999, tzinfo=UTC),
     "nanos": 1_763_892_300_123_456_789,
     "uid": uuid.UUID("12345678-1234-5678-1234-567812345678"),
@@ -85,7 +85,7 @@ FULL_ROW: dict[str, Any] = {
         "address": {"city": "Pune"},
     },
 }
-NULL_ROW: dict[str, Any] = {name: None for name in FULL_ROW} | {"id": 2}
+NULL_ROW: dict[str, Any] = dict.fromkeys(FULL_ROW) | {"id": 2}
 
 
 def structs(rows: Sequence[Mapping[str, Any] | None], schema_: Schema) -> pa.StructArray:
@@ -94,7 +94,7 @@ def structs(rows: Sequence[Mapping[str, Any] | None], schema_: Schema) -> pa.Str
     return pa.array([None if row is None else _stored_row(row, schema_) for row in rows], type=type_)
 
 
-def batch(
+def batch(  # noqa: PLR0913
     events: Sequence[Event],
     schema_: Schema = ORDERS,
     *,
