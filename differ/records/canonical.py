@@ -3,8 +3,9 @@
     header, of one width for the schema                                  | variable bytes, in name order
     null bitmap | per column in name order: value, or u32 length | ...   | string | bytes | ...
 
-The bitmap has one bit a column, least significant first, in name order. Little-endian throughout. The value bytes of a
-null are zero and its length is 0, so null is not empty; lengths stand before all texts, so ("a","bc") is not ("ab","c").
+The bitmap has one bit a column, least significant first, in name order. Little-endian throughout. The value bytes
+of a null are zero and its length is 0, but its bit is set, so null is not empty; lengths stand before all texts, so
+("a","bc") is not ("ab","c").
 docs/formats/canonical-bytes.md has the table per type and vectors.
 
 Everything is made column by column: the headers of a batch are one NumPy record array that becomes one Arrow binary
@@ -70,7 +71,7 @@ def row_bytes(batch: pa.RecordBatch, schema: Schema, names: Sequence[str]) -> pa
 def _encode_columns(
     columns: Sequence[tuple[str, LogicalType, pa.Array]], rows: int
 ) -> tuple[npt.NDArray[Any], list[pa.Array]]:
-    fields: list[tuple[str, Any]] = [("nulls", np.uint8, ((len(columns) + 7) // 8,))] if columns else []
+    fields: list[Any] = [("nulls", np.uint8, ((len(columns) + 7) // 8,))] if columns else []
     for index, (_, type_, _array) in enumerate(columns):
         width = _fixed_width(type_)
         if width != 0:

@@ -41,12 +41,9 @@ def time_text(value: time) -> str:
 
 def duration_text(value: timedelta) -> str:
     """-PT1.5S; of a pandas.Timedelta with its nanoseconds."""
-    nanos = getattr(value, "value", None)
-    if not isinstance(nanos, int):
-        nanos = (value // timedelta(microseconds=1)) * 1000
-    else:
-        nanos = int(value.as_unit("ns").value)  # type: ignore[attr-defined]
-    return duration_text_of_nanos(nanos)
+    # Both classes count whole microseconds in the same three fields; pandas' own has nanoseconds beside them.
+    micros = (value.days * 86_400 + value.seconds) * 1_000_000 + value.microseconds
+    return duration_text_of_nanos(micros * 1000 + int(getattr(value, "nanoseconds", 0)))
 
 
 def duration_text_of_nanos(nanos: int) -> str:

@@ -46,7 +46,7 @@ def normal_decimal(number: Decimal) -> str:
         return "0"
     exponent += len(digits) - len(stripped)
     digits = stripped.lstrip("0")
-    if 0 <= exponent and len(digits) + exponent <= _PLAIN_DIGITS_MAX:
+    if exponent >= 0 and len(digits) + exponent <= _PLAIN_DIGITS_MAX:
         return minus + digits + "0" * exponent
     if -_PLAIN_DIGITS_MAX <= exponent < 0 and len(digits) + exponent <= _PLAIN_DIGITS_MAX:
         padded = digits.rjust(1 - exponent, "0")

@@ -39,7 +39,7 @@ def loads(text: str) -> Any:
 
 
 def relaxed_value(text: str) -> Any:
-    """The value of a canonical text as plain JSON: numbers are numbers, dates ISO texts in $date, other tags as they are.
+    """The value of a canonical text as plain JSON: numbers are numbers, dates ISO texts in $date, other tags stay.
 
     Numbers that JSON has not (NaN, Infinity, decimals, ints beyond 64 bits) keep their tag.
     """
@@ -132,7 +132,8 @@ def _relaxed(body: Any) -> Any:
             return number if abs(number) < float("inf") else body
         if tag == "$date":
             millis = int(item["$numberLong"])
-            return {"$date": datetime_text(_moment(millis))} if 0 <= millis <= _YEAR_9999_MILLIS else body
+            moment = _moment(millis)
+            return {"$date": datetime_text(moment)} if millis >= 0 and isinstance(moment, datetime) else body
         if tag == "$document":
             body = item
     return {name: _relaxed(item) for name, item in body.items()}

@@ -69,9 +69,7 @@ def check_keys(batch: pa.RecordBatch, schema: Schema, *, source: str) -> None:
         if not column.null_count:
             continue
         row = pc.index(column.is_null(), True).as_py()
-        others = ", ".join(
-            f"{other}={batch.column(other)[row].as_py()!r}" for other in schema.key if other != name
-        )
+        others = ", ".join(f"{other}={batch.column(other)[row].as_py()!r}" for other in schema.key if other != name)
         where = f"row {row} of the batch" + (f", {others}" if others else "")
         raise NullKeyError(
             f"scan {source}: key column {name!r} is null ({where})",

@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import base64
 import json
+import math
 import re
 from collections.abc import Callable, Mapping
 from datetime import date, datetime, time, timedelta
@@ -99,7 +100,7 @@ def _encoder_of(value: Any) -> Callable[[Any, bool], str]:
     unwrap = getattr(value, "item", None)
     if callable(unwrap) and type(value).__module__ == "numpy" and getattr(value, "ndim", 1) == 0:
         return lambda scalar, sort: _encode(_unwrapped(scalar), sort)
-    if type(value).__module__.startswith("pandas.") and type(value).__name__ in ("NAType", "NaTType"):
+    if type(value).__name__ in ("NAType", "NaTType"):
         return lambda _value, _sort: "null"
     raise RecordError(f"a value of Python type {type(value).__name__} has no exact form as json")
 
@@ -144,12 +145,12 @@ def _long(value: int, _sort: bool) -> str:
 
 def _float(value: float, _sort: bool) -> str:
     number = float(value) + 0.0  # makes -0.0 into 0.0
-    if number != number:
-        text = "NaN"
-    elif number in (float("inf"), float("-inf")):
-        text = "Infinity" if number > 0 else "-Infinity"
-    else:
+    if math.isfinite(number):
         text = repr(number)
+    elif math.isnan(number):
+        text = "NaN"
+    else:
+        text = "Infinity" if number > 0 else "-Infinity"
     return f'{{"$numberDouble":"{text}"}}'
 
 

@@ -15,11 +15,10 @@ from __future__ import annotations
 import json
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from differ.records.json_values import canonical_text
 from differ.records.types import LogicalType
-from differ.records.values import entries, python_column
+from differ.records.values import entries, python_column, split
 
 _JSON_NULL = '{"$json":null}'
 
@@ -33,13 +32,13 @@ def _texts(array: pa.Array, type_: LogicalType) -> list[str | None]:
     match type_.kind:
         case "list":
             items = _texts(array.flatten(), type_.children[0][1])
-            return [None if run is None else "[" + ",".join(run) + "]" for run in _runs(array, _shown(items))]
+            return [None if run is None else "[" + ",".join(run) + "]" for run in split(array, _shown(items))]
         case "map":
             key_array, value_array = entries(array)
             keys = _shown(_texts(key_array, type_.children[0][1]))
             values = _shown(_texts(value_array, type_.children[1][1]))
             pairs = [f"[{key},{value}]" for key, value in zip(keys, values, strict=True)]
-            return [None if run is None else "[" + ",".join(sorted(run)) + "]" for run in _runs(array, pairs)]
+            return [None if run is None else "[" + ",".join(sorted(run)) + "]" for run in split(array, pairs)]
         case "struct":
             return _struct_texts(array, type_)
         case "json":
@@ -58,19 +57,6 @@ def _struct_texts(array: pa.StructArray, type_: LogicalType) -> list[str | None]
     texts = ["{" + ",".join(map("".join, zip(heads, row, strict=True))) + "}" for row in rows]
     valid = array.is_valid().to_pylist()
     return [text if present else None for text, present in zip(texts, valid, strict=True)]
-
-
-def _runs(array: pa.Array, items: list[str]) -> list[list[str] | None]:
-    """The items of each list; None for a null list."""
-    runs: list[list[str] | None] = []
-    start = 0
-    for length in pc.list_value_length(array).to_pylist():
-        if length is None:
-            runs.append(None)
-        else:
-            runs.append(items[start : start + length])
-            start += length
-    return runs
 
 
 def _shown(texts: list[str | None]) -> list[str]:

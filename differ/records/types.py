@@ -71,7 +71,9 @@ class LogicalType:
             case "decimal" if self.precision is not None:
                 return f"decimal{128 if self.precision <= 38 else 256}({self.scale})"
             case "list" | "map" | "struct":
-                return self.kind
+                # Nested values are hashed as text, which depends on the kinds inside.
+                inner = sorted(f"{name}:{child.layout}" for name, child in self.children)
+                return f"{self.kind}<{','.join(inner)}>"
             case _:
                 return str(self)
 

@@ -42,7 +42,7 @@ def _column(array: pa.Array, type_: LogicalType) -> list[Any]:
         case "duration" if type_.unit == "ns":
             return _pandas_column(array, "Timedelta", utc=False)
         case "time" if type_.unit == "ns":
-            return time_texts(array).to_pylist()
+            return list(time_texts(array).to_pylist())
         case "list":
             return split(array, _column(array.flatten(), type_.children[0][1]))
         case "map":
@@ -57,8 +57,7 @@ def _column(array: pa.Array, type_: LogicalType) -> list[Any]:
             ]
             return zip_structs(array, [name for name, _ in type_.children], children)
         case _:
-            values = array.to_pylist()
-            return values
+            return list(array.to_pylist())
 
 
 def _mapping(pairs: list[tuple[Any, Any]]) -> Any:
@@ -81,7 +80,8 @@ def _pandas_column(array: pa.Array, name: str, *, utc: bool) -> list[Any]:
 
 def time_texts(array: pa.Array) -> pa.StringArray:
     """Times of day as ISO texts, fractions without trailing zeros."""
-    return pc.replace_substring_regex(array.cast(pa.string()), r"\.?0+$", "") if len(array) else pa.array([], pa.string())
+    texts = array.cast(pa.string())
+    return pc.replace_substring_regex(texts, r"\.0+$|(\.[0-9]*[1-9])0+$", r"\1")
 
 
 def entries(array: pa.MapArray) -> tuple[pa.Array, pa.Array]:
@@ -97,16 +97,22 @@ def split(array: pa.Array, items: list[Any]) -> list[Any]:
     """The flattened items of a list or map column as one list a row; None for a null row."""
     rows: list[Any] = []
     start = 0
-    for length in pc.list_value_length(array).to_pylist():
+    for length in lengths(array).to_pylist():
         rows.append(None if length is None else items[start : start + length])
         start += length or 0
     return rows
+
+
+def lengths(array: pa.Array) -> pa.Int32Array:
+    """How many items each value of a list or map column has; null for a null."""
+    if not pa.types.is_map(array.type):
+        return pc.list_value_length(array)
+    counts = pc.subtract(array.offsets.slice(1), array.offsets.slice(0, len(array)))
+    return pc.if_else(array.is_valid(), counts, pa.scalar(None, pa.int32()))
 
 
 def zip_structs(array: pa.StructArray, names: list[str], children: list[list[Any]]) -> list[Any]:
     """The child columns of a struct column as one dict a row; None for a null row."""
     rows = zip(*children, strict=True) if children else [()] * len(array)
     valid = array.is_valid().to_pylist()
-    return [
-        dict(zip(names, row, strict=True)) if present else None for row, present in zip(rows, valid, strict=True)
-    ]
+    return [dict(zip(names, row, strict=True)) if present else None for row, present in zip(rows, valid, strict=True)]
