@@ -14,10 +14,9 @@ from collections.abc import Iterator
 from typing import Any
 from urllib.parse import quote
 
-from differ.records.keytext import key_texts
-
 from differ.formats.batch import EventBatch
 from differ.formats.ndjson import encode_line, event_objects
+from differ.records.keytext import key_texts
 
 TYPE_PREFIX = "io.differ.change."
 
@@ -30,7 +29,7 @@ def event_lines(batch: EventBatch) -> Iterator[bytes]:
 def cloud_events(batch: EventBatch) -> Iterator[dict[str, Any]]:
     """Yield each event as the dict that its line is made of."""
     source = f"urn:uuid:{batch.stream}#{quote(batch.source, safe='')}"
-    keys = key_texts(batch.images("key"), batch.schema.key_schema)
+    keys = key_texts(batch.images("key"), batch.schema).to_pylist()
     for key, event in zip(keys, event_objects(batch), strict=True):
         yield {
             "specversion": "1.0",

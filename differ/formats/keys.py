@@ -1,8 +1,9 @@
 """Keys as people type them: `7`, `region=eu,id=7`, or JSON, turned into the type of the key's columns.
 
 Equality is that of the canonical key text, so `--key 7` and `--key 07` find the same row of an integer key. A key
-column of type json has no fixed type, so a plain text is read in each way it could be meant: `7` as any number and as
-the string, 24 hex digits also as an ObjectId. Extended JSON (`{"$numberLong":"7"}`, `"7"`) means exactly what it says.
+column of type json has no fixed type, so a plain text is read in each way it could be meant: `7` as a number and as the
+string, 24 hex digits also as an ObjectId. Extended JSON (`"7"`, `{"$oid":".."}`) means one of them; an int32 and an
+int64 of the same number are found alike, as a MongoDB query finds them.
 """
 
 from __future__ import annotations
@@ -18,12 +19,12 @@ from uuid import UUID
 
 import pyarrow as pa
 import pyarrow.compute as pc
-from differ.records.keytext import key_texts
 
 from differ.errors import DifferError, UsageError
 from differ.formats.batch import EventBatch
 from differ.records.decimals import normal_text
 from differ.records.json_values import canonical_text
+from differ.records.keytext import key_texts
 from differ.records.types import LogicalType, Schema
 
 _EXAMPLES = {
@@ -58,17 +59,13 @@ def parse_key(text: str, schema: Schema) -> Key:
     readings = [_readings(given[name], name, type_) for name, type_ in columns.items()]
     rows = [dict(zip(columns, values, strict=True)) for values in product(*readings)]
     structs = pa.array(rows, type=pa.struct(list(schema.key_schema.arrow)))
-    return Key(shown=text, texts=frozenset(_texts(structs, schema)))
+    return Key(shown=text, texts=frozenset(key_texts(structs, schema).to_pylist()))
 
 
 def key_mask(batch: EventBatch, key: Key) -> pa.BooleanArray:
     """Which of the batch's events are of this key; for `EventBatch.take`. Cost: the key text of each event."""
-    texts = pa.array(_texts(batch.images("key"), batch.schema), type=pa.string())
+    texts = key_texts(batch.images("key"), batch.schema)
     return pc.is_in(texts, value_set=pa.array(sorted(key.texts), type=pa.string()))
-
-
-def _texts(structs: pa.StructArray, schema: Schema) -> list[str]:
-    return list(key_texts(structs, schema.key_schema))
 
 
 def _given(text: str, columns: Mapping[str, LogicalType]) -> Mapping[str, Any]:

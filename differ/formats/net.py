@@ -19,11 +19,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import pyarrow as pa
-from differ.records.keytext import key_texts
 
 from differ.formats.batch import EventBatch
 from differ.formats.images import Row, json_images, rows
 from differ.model import OPS, Op
+from differ.records.keytext import key_texts
 from differ.records.types import LogicalType
 
 
@@ -53,7 +53,7 @@ def net_changes(batches: Iterable[EventBatch]) -> Iterator[dict[str, Any]]:
     and changed as an event has, `scn` (of the key's last event), `first_scn`, and `events` (how many there
     were). Memory is two rows for each distinct key that changed.
     """
-    tracks: dict[tuple[str, str], _Track] = {}
+    tracks: dict[tuple[str, ...], _Track] = {}
     for batch in batches:
         _follow(batch, tracks)
     for track in tracks.values():
@@ -62,8 +62,8 @@ def net_changes(batches: Iterable[EventBatch]) -> Iterator[dict[str, Any]]:
             yield change
 
 
-def _follow(batch: EventBatch, tracks: dict[tuple[str, str], _Track]) -> None:
-    keys = key_texts(batch.images("key"), batch.schema.key_schema)
+def _follow(batch: EventBatch, tracks: dict[tuple[str, ...], _Track]) -> None:
+    keys = _identities(batch)
     changed = batch.events.column("changed").to_pylist()
     codes = batch.events.column("op").to_pylist()
     exact = zip(
@@ -72,16 +72,24 @@ def _follow(batch: EventBatch, tracks: dict[tuple[str, str], _Track]) -> None:
         strict=True,
     )
     events = zip(keys, batch.scns, codes, changed, json_images(batch), exact, strict=True)
-    for text, scn, code, names, (key, before, after), (before_exact, after_exact) in events:
-        track = tracks.get((batch.source, text))
+    for identity, scn, code, names, (key, before, after), (before_exact, after_exact) in events:
+        track = tracks.get(identity)
         if track is None:
             track = _Track(batch.source, key, before, before_exact, scn, batch.cycle)
-            tracks[batch.source, text] = track
+            tracks[identity] = track
         track.after, track.after_exact = after, after_exact
         track.last_scn = scn
         track.events += 1
         track.replaced |= OPS[code] != "update"
         track.changed.update(dict.fromkeys(names))
+
+
+def _identities(batch: EventBatch) -> Iterator[tuple[str, ...]]:
+    """What tells keys apart: source and key text, and of json columns the canonical text, which keeps BSON types."""
+    structs, types = batch.images("key"), batch.schema.types
+    exact = [structs.field(name).to_pylist() for name in batch.schema.key if types[name].kind == "json"]
+    texts = key_texts(structs, batch.schema).to_pylist()
+    return ((batch.source, *parts) for parts in zip(texts, *exact, strict=True))
 
 
 def _exact_column(array: pa.Array, type_: LogicalType) -> list[Any]:

@@ -115,3 +115,10 @@ def test_a_net_change_shows_as_a_row() -> None:
     old, new = factory.order(1), factory.order(1, "shipped")
     (change,) = _net(("update", old, new))
     assert event_row(change).detail == "status: paid -> shipped"
+
+
+def test_keys_of_different_bson_types_are_different_keys() -> None:
+    schema = factory.schema("_id", _id=t.JSON)
+    old, new = {"_id": {"$numberInt": "7"}}, {"_id": {"$numberLong": "7"}}
+    changes = _net(("insert", None, new), ("delete", old, None), schema=schema)
+    assert [change["op"] for change in changes] == ["insert", "delete"]
