@@ -79,6 +79,4 @@ def _groups(settings: Settings) -> Iterator[Problem]:
 def _known(settings: Settings, at: tuple[str, str], names: tuple[str, ...]) -> Iterator[Problem]:
     for index, name in enumerate(names):
         if name not in settings.sources:
-            yield Problem(
-                (*at, "sources", index), f"unknown source {name!r}; {suggestion(name, settings.sources)}"
-            )
+            yield Problem((*at, "sources", index), f"unknown source {name!r}; {suggestion(name, settings.sources)}")

@@ -71,9 +71,7 @@ def _values(name: str, field: str, low: int, high: int, names: tuple[str, ...] =
     for part in field.split(","):
         found = _PART.match(part)
         if not found:
-            raise ValueError(
-                f"cron {name}: {part!r} is not *, a value, a range such as 1-5, or a step such as */5"
-            )
+            raise ValueError(f"cron {name}: {part!r} is not *, a value, a range such as 1-5, or a step such as */5")
         first, last = low, high
         if not found["all"]:
             first = _value(name, found["first"], low, high, names)

@@ -65,9 +65,7 @@ def read_document(path: Path) -> Document:
         text = body.decode("utf-8-sig")
     except UnicodeDecodeError as cause:
         line = body[: cause.start].count(b"\n") + 1
-        raise ConfigError(
-            f"{path.name} line {line}: not UTF-8 text", hint="save the file as UTF-8"
-        ) from cause
+        raise ConfigError(f"{path.name} line {line}: not UTF-8 text", hint="save the file as UTF-8") from cause
     return parse_document(text, name=path.name)
 
 
@@ -131,9 +129,7 @@ class _Composer:
     def compose(self) -> _Node:
         next(self._events)  # the stream's start
         if not isinstance(next(self._events), yaml.DocumentStartEvent):
-            raise ConfigError(
-                f"{self._name}: the file is empty", hint="begin with 'version: 1' and 'sources:'"
-            )
+            raise ConfigError(f"{self._name}: the file is empty", hint="begin with 'version: 1' and 'sources:'")
         top = self._node(next(self._events), 0)
         next(self._events)  # the document's end
         after = next(self._events)
@@ -146,9 +142,7 @@ class _Composer:
             raise self._error(event, f"nested deeper than {DEPTH_MAX} levels")
         if isinstance(event, yaml.AliasEvent):
             if event.anchor not in self._anchors:
-                raise self._error(
-                    event, f"alias *{event.anchor} has no complete anchor &{event.anchor} before it"
-                )
+                raise self._error(event, f"alias *{event.anchor} has no complete anchor &{event.anchor} before it")
             return self._anchors[event.anchor]
         if event.tag is not None:
             raise self._error(event, f"tags such as {event.tag[:40]!r} are not used here")

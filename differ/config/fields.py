@@ -12,9 +12,17 @@ import re
 import zoneinfo
 from decimal import Decimal
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, ValidationInfo, WithJsonSchema
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    PlainValidator,
+    ValidationInfo,
+    WithJsonSchema,
+)
 
 from differ.config import scalars
 from differ.config.cron import parse_cron
@@ -82,6 +90,25 @@ CountFromOne = Annotated[
     _at_least(1),
     _schema({"type": "integer", "minimum": 1}, _text(r"^\s*\+?[0-9]+\s*$")),
 ]
+
+
+def _parse_workers(value: Any) -> int | Literal["auto"]:
+    if value == "auto":
+        return "auto"
+    try:
+        count = scalars.parse_whole(value)
+    except ValueError:
+        count = 0
+    if count < 1:
+        raise ValueError("expected 'auto' or a whole number of at least 1")
+    return count
+
+
+Workers = Annotated[
+    int | Literal["auto"],
+    PlainValidator(_parse_workers),
+    _schema({"const": "auto"}, {"type": "integer", "minimum": 1}, _text(r"^\s*\+?[0-9]+\s*$")),
+]
 Tolerance = Annotated[
     Decimal,
     BeforeValidator(scalars.parse_tolerance),
@@ -94,15 +121,12 @@ NAME_PATTERN = r"^[a-z][a-z0-9_]{0,62}$"
 def _check_name(value: str) -> str:
     if not re.fullmatch(NAME_PATTERN[1:-1], value):
         raise ValueError(
-            "a name is 1 to 63 small letters, digits and underscores, and begins with a letter, such as "
-            "order_items"
+            "a name is 1 to 63 small letters, digits and underscores, and begins with a letter, such as order_items"
         )
     return value
 
 
-Name = Annotated[
-    str, AfterValidator(_check_name), WithJsonSchema({"type": "string", "pattern": NAME_PATTERN})
-]
+Name = Annotated[str, AfterValidator(_check_name), WithJsonSchema({"type": "string", "pattern": NAME_PATTERN})]
 
 
 def _listed(value: Any) -> Any:
@@ -148,9 +172,7 @@ def _check_timezone(value: str) -> str:
     try:
         zoneinfo.ZoneInfo(value)
     except (KeyError, ValueError, OSError) as cause:
-        raise ValueError(
-            f"unknown time zone {value[:60]!r}; expected an IANA name such as Europe/Berlin"
-        ) from cause
+        raise ValueError(f"unknown time zone {value[:60]!r}; expected an IANA name such as Europe/Berlin") from cause
     return value
 
 
@@ -183,9 +205,7 @@ def _resolve_folder(value: Any, info: ValidationInfo) -> Path:
     if not text or "\0" in text:
         raise ValueError("expected a folder such as snapshots")
     if text.startswith("s3://"):
-        raise ValueError(
-            "object storage (s3://) comes with scale-out; this version keeps its files in a local folder"
-        )
+        raise ValueError("object storage (s3://) comes with scale-out; this version keeps its files in a local folder")
     if "://" in text:
         raise ValueError("expected a local folder such as snapshots, not a URL")
     return _project(info) / text
@@ -213,9 +233,7 @@ def _resolve_database(value: str, info: ValidationInfo) -> str:
             )
         return f"{found['head']}/{_project(info) / file}{mark}{query}"
     if not _DATABASE_URL.match(value):
-        raise ValueError(
-            "expected a database URL such as sqlite:///.differ/catalog.db or postgresql://user@host/name"
-        )
+        raise ValueError("expected a database URL such as sqlite:///.differ/catalog.db or postgresql://user@host/name")
     return value
 
 

@@ -86,9 +86,7 @@ def load(project: Path | None = None, *, environ: Mapping[str, str] | None = Non
 def _with_mask_key(settings: Settings, mask_key: str | None) -> Settings:
     """Give the key to the sources that mask with it."""
     sources = {
-        name: source.model_copy(update={"mask_key": mask_key})
-        if "hmac" in source.columns.mask.values()
-        else source
+        name: source.model_copy(update={"mask_key": mask_key}) if "hmac" in source.columns.mask.values() else source
         for name, source in settings.sources.items()
     }
     return settings.model_copy(update={"sources": sources})

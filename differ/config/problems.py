@@ -92,9 +92,7 @@ def _problem(model: type[BaseModel], kind: str, loc: KeyPath, message: str, valu
         return Problem(path, expected + _quote_hint(kind, value))
     if kind == "literal_error":
         return Problem(path, f"{message.replace('Input should be', 'expected')}, got {kind_of(value)}")
-    return Problem(
-        path, f"{message.replace('Input should be', 'expected')}{_example(field)}, got {kind_of(value)}"
-    )
+    return Problem(path, f"{message.replace('Input should be', 'expected')}{_example(field)}, got {kind_of(value)}")
 
 
 _EXPECTED = {

@@ -105,9 +105,7 @@ def _table(model: type[BaseModel]) -> str:
     for key, field in _fields(model):
         example = f"`{_cell(field.examples[0])}`" if field.examples else ""
         default = _default(names[key], field)
-        rows.append(
-            f"| `{key}` | {_type(field)} | {default} | {_cell(field.description or '')} | {example} |"
-        )
+        rows.append(f"| `{key}` | {_type(field)} | {default} | {_cell(field.description or '')} | {example} |")
     return "\n".join(rows) + "\n"
 
 
@@ -120,6 +118,7 @@ _KINDS = {
     "parse_size": "size",
     "parse_limit": "limit",
     "parse_whole": "whole number",
+    "_parse_workers": "whole number or `auto`",
     "_listed": "names",
     "_resolve_folder": "folder",
     "_resolve_database": "URL",

@@ -26,9 +26,7 @@ from differ.errors import register_secret
 
 SECRET_BYTES_MAX = 64 * 1024
 
-_REFERENCE = re.compile(
-    r"\$\$\{|\$\{(?P<name>[A-Za-z_][A-Za-z0-9_]*)(?P<or>:-(?P<default>[^}]*))?\}|(?P<bad>\$\{)"
-)
+_REFERENCE = re.compile(r"\$\$\{|\$\{(?P<name>[A-Za-z_][A-Za-z0-9_]*)(?P<or>:-(?P<default>[^}]*))?\}|(?P<bad>\$\{)")
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.\-]*://")
 _PASSWORD = re.compile(r"[A-Za-z][A-Za-z0-9+.\-]*://[^\s:/@]*:(?P<password>[^\s]+)@")
@@ -38,9 +36,7 @@ _SECRET_WORD = re.compile(
 _QUERY = re.compile(r"[?&](?P<key>[^=&\s]+)=(?P<value>[^&\s]+)")
 
 
-def resolve(
-    document: Document, *, environ: Mapping[str, str], project: Path
-) -> tuple[dict[str, Any], list[Problem]]:
+def resolve(document: Document, *, environ: Mapping[str, str], project: Path) -> tuple[dict[str, Any], list[Problem]]:
     """The document's values with every reference replaced, and what could not be; secrets are registered."""
     problems: list[Problem] = []
 
@@ -117,9 +113,7 @@ def _substitute(text: str, environ: Mapping[str, str]) -> tuple[str, list[tuple[
             used.append((name, value))
             return value
         if found["or"] is None:
-            raise ValueError(
-                f"environment variable {name} is not set or empty; set it, or write ${{{name}:-default}}"
-            )
+            raise ValueError(f"environment variable {name} is not set or empty; set it, or write ${{{name}:-default}}")
         return found["default"]
 
     return _REFERENCE.sub(replace, text), used

@@ -65,9 +65,7 @@ def parse_duration(value: Any) -> float:
     """Seconds; at most ten years, so that dates computed from it exist."""
     seconds = _duration(value)
     if seconds is None or not 0 <= seconds <= SECONDS_MAX:
-        raise ValueError(
-            "expected a duration up to ten years such as 30s, 5m, 1h30m or 7d, or a number of seconds"
-        )
+        raise ValueError("expected a duration up to ten years such as 30s, 5m, 1h30m or 7d, or a number of seconds")
     return seconds
 
 

@@ -34,9 +34,7 @@ def _without_filled_in(schema: Any) -> Any:
         if key == "title" and isinstance(value, str):
             continue
         if key == "properties":
-            cleaned[key] = {
-                name: _without_filled_in(item) for name, item in value.items() if not name.startswith("(")
-            }
+            cleaned[key] = {name: _without_filled_in(item) for name, item in value.items() if not name.startswith("(")}
         elif key == "required":
             if required := [name for name in value if not name.startswith("(")]:
                 cleaned[key] = required

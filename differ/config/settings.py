@@ -15,7 +15,6 @@ from pydantic import Field, PrivateAttr, field_validator
 
 from differ.config.fields import (
     Columns,
-    CountFromOne,
     DatabaseURL,
     Duration,
     Folder,
@@ -23,6 +22,7 @@ from differ.config.fields import (
     Name,
     Section,
     Size,
+    Workers,
 )
 from differ.config.problems import suggestion
 from differ.config.source import ScheduleSettings, SourceSettings
@@ -48,8 +48,7 @@ class StorageSettings(Section):
         "sqlite:///.differ/catalog.db",
         validate_default=True,
         description="SQLAlchemy URL of the database that says what is committed: SQLite, or PostgreSQL "
-        "when several "
-        "machines share it.",
+        "when several machines share it.",
         examples=["sqlite:///.differ/catalog.db"],
         repr=False,
     )
@@ -114,9 +113,7 @@ class TokenSettings(Section):
 class RelaySettings(Section):
     """The durable buffer of events and the server that streams them."""
 
-    listen: Listen = Field(
-        "127.0.0.1:7070", description="host:port to listen on.", examples=["127.0.0.1:7070"]
-    )
+    listen: Listen = Field("127.0.0.1:7070", description="host:port to listen on.", examples=["127.0.0.1:7070"])
     retention: RetentionSettings = Field(
         default_factory=RetentionSettings,
         description="What is kept.",
@@ -170,10 +167,9 @@ class ExecutorSettings(Section):
         description="`local`: threads of the process. `dask` is not available in this version.",
         examples=["local"],
     )
-    workers: CountFromOne | Literal["auto"] = Field(
+    workers: Workers = Field(
         "auto",
-        description="Threads of one scan, and scans at once under `differ run`; `auto`: one for each "
-        "processor.",
+        description="Threads of one scan, and scans at once under `differ run`; `auto`: one for each processor.",
         examples=["auto"],
     )
     memory_bytes: Size = Field(
@@ -234,9 +230,7 @@ class Settings(Section):
     def group(self, name: str) -> GroupSettings:
         """The consistency group of this name; UsageError, with the nearest name, where there is none."""
         if name not in self.consistency_groups:
-            raise UsageError(
-                f"unknown consistency group {name!r}", hint=suggestion(name, self.consistency_groups)
-            )
+            raise UsageError(f"unknown consistency group {name!r}", hint=suggestion(name, self.consistency_groups))
         return self.consistency_groups[name]
 
     def group_of(self, source_name: str) -> GroupSettings | None:

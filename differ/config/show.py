@@ -33,8 +33,7 @@ def _plain(value: Any) -> Any:
 
     if isinstance(value, BaseModel):
         fields = {
-            name: (key_of((name, field)), getattr(value, name))
-            for name, field in type(value).model_fields.items()
+            name: (key_of((name, field)), getattr(value, name)) for name, field in type(value).model_fields.items()
         }
         return {
             key: _with_unit(name, item)

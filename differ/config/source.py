@@ -37,10 +37,8 @@ class ScheduleSettings(Section):
     cron: CronText | None = Field(
         None,
         description="Five fields as in crontab (minute hour day month weekday; 0 and 7 are Sunday), or a "
-        "macro such as "
-        "`@daily`. In `timezone`. A time that the clocks skip is run at the next one that exists; one "
-        "that comes "
-        "twice is run once.",
+        "macro such as `@daily`. In `timezone`. A time that the clocks skip is run an hour later, one "
+        "that comes twice is run twice.",
         examples=["'*/5 * * * *'"],
     )
     timezone: Timezone = Field(
@@ -49,8 +47,7 @@ class ScheduleSettings(Section):
     jitter_seconds: Duration = Field(
         0.0,
         alias="jitter",
-        description="Each start is put off by a random time up to this, so that many sources do not start "
-        "as one.",
+        description="Each start is put off by a random time up to this, so that many sources do not start as one.",
         examples=["10s"],
     )
 
@@ -74,15 +71,13 @@ class ColumnsSettings(Section):
     )
     tolerance: dict[str, Tolerance] = Field(
         default_factory=dict,
-        description="By column: the absolute difference from the last emitted value up to which a number "
-        "is unchanged.",
+        description="By column: the absolute difference from the last emitted value up to which a number is unchanged.",
         examples=["{weight: 0.001}"],
     )
     mask: dict[str, str | None] = Field(
         default_factory=dict,
         description="By column: `hmac` (a keyed hash; the key is the environment variable "
-        "`DIFFER_MASK_KEY`), "
-        "`null`, or a fixed text that replaces every value.",
+        "`DIFFER_MASK_KEY`), `null`, or a fixed text that replaces every value.",
         examples=["{email: hmac}"],
     )
 
@@ -139,8 +134,7 @@ class GuardSettings(Section):
     confirm_deletes: Literal["auto", "always", "never"] = Field(
         "auto",
         description="Whether a delete needs a second scan (or the iterator's `lookup`) to agree: `auto` "
-        "only where the "
-        "iterator reads no consistent state, `always`, `never`.",
+        "only where the iterator reads no consistent state, `always`, `never`.",
         examples=["auto"],
     )
 
@@ -163,8 +157,7 @@ class SourceSettings(Section):
     key: Columns = Field(
         (),
         description="The column, or list of columns, that identifies a record. Default: the table's "
-        "primary key for "
-        "`sql`, `_id` for `mongodb`, what the plugin says for others.",
+        "primary key for `sql`, `_id` for `mongodb`, what the plugin says for others.",
         examples=["order_id"],
     )
     schedule: ScheduleSettings | None = Field(
@@ -187,8 +180,7 @@ class SourceSettings(Section):
     scan: Literal["full", "checksum"] = Field(
         "full",
         description="`full` reads every row. `checksum`, which reads only key ranges whose checksum on "
-        "the server "
-        "moved, is not available in this version.",
+        "the server moved, is not available in this version.",
         examples=["full"],
     )
     snapshots: SnapshotSettings = Field(
