@@ -42,12 +42,13 @@ class Generic:
     def begin(self, connection: sa.Connection, isolation: str | None) -> bool:
         """A transaction at the given level, else the highest that the dialect offers."""
         try:
-            offered = list(connection.dialect.get_isolation_level_values(connection.connection.dbapi_connection))
+            raw: Any = connection.connection.dbapi_connection
+            offered = [str(level) for level in connection.dialect.get_isolation_level_values(raw)]
         except NotImplementedError:
             offered = []
         if isolation is not None and isolation not in offered:
             raise ConfigError(f"options: isolation {isolation!r} is not offered", hint=nearest(isolation, offered))
-        level = isolation or next((level for level in _BEST_FIRST if level in offered), None)
+        level: Any = isolation or next((level for level in _BEST_FIRST if level in offered), None)
         if level is not None:
             connection.rollback()
             connection.execution_options(isolation_level=level)
@@ -94,7 +95,7 @@ def _declared(connection: sa.Connection, type_: Any) -> str:
         return str(type_.__class__.__name__)
 
 
-def logical_type(type_: Any) -> LogicalType | None:
+def logical_type(type_: Any) -> LogicalType | None:  # noqa: PLR0911  (one line a type)
     """The exact logical type of a reflected column, or None where it has to be read as text."""
     match type_:
         case sa.Boolean():

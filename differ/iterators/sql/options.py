@@ -77,7 +77,9 @@ def _checked(ctx: Context, name: str, value: Any) -> Any:
         case "batch_rows":
             whole = isinstance(value, int) and not isinstance(value, bool)
             if not whole or not 1 <= value <= BATCH_ROWS_MAX:
-                raise _wrong(ctx, f"`batch_rows` must be a whole number from 1 to {BATCH_ROWS_MAX}", "batch_rows: 20000")
+                raise _wrong(
+                    ctx, f"`batch_rows` must be from 1 to {BATCH_ROWS_MAX}, a whole number", "batch_rows: 20000"
+                )
             return value
         case "connect_args":
             if not isinstance(value, Mapping):

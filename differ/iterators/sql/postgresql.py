@@ -1,3 +1,120 @@
-from differ.iterators.sql.generic import Generic
-class PostgreSQL(Generic):
-    drivers = {}
+"""PostgreSQL: REPEATABLE READ READ ONLY, a server-side cursor, types by OID and type modifier.
+
+What a driver would convert with loss (dates beyond its years, months in intervals, JSON numbers) is selected as text.
+Source: https://www.postgresql.org/docs/current/transaction-iso.html and catalog-pg-type.html
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+
+from differ.errors import ConfigError
+from differ.iterators.contract import Context
+from differ.iterators.sql.fields import Field
+from differ.iterators.sql.options import Options, nearest
+from differ.iterators.sql.postgresql_types import ServerType, field_for
+from differ.iterators.sql.relation import Relation, chosen, statement
+from differ.model import Position
+
+_CONSISTENT = ["REPEATABLE READ", "SERIALIZABLE"]
+# SET LOCAL, so that a pooler that hands the connection on does not hand on our settings.
+_SETTINGS = {
+    "TimeZone": "UTC",
+    "DateStyle": "ISO, YMD",
+    "IntervalStyle": "iso_8601",
+    "extra_float_digits": "1",
+    "idle_in_transaction_session_timeout": "0",
+}
+_POSITION = """
+SELECT CASE WHEN pg_is_in_recovery() THEN pg_last_wal_replay_lsn() ELSE pg_current_wal_lsn() END::text,
+       has_function_privilege('pg_catalog.pg_control_system()', 'EXECUTE')
+"""
+_TYPES = """
+SELECT asked.place, t.oid, format_type(t.oid, asked.modifier), coalesce(e.oid, 0)
+FROM unnest(CAST(:oids AS oid[]), CAST(:modifiers AS int[])) WITH ORDINALITY AS asked (oid, modifier, place)
+JOIN pg_catalog.pg_type t ON t.oid = asked.oid
+LEFT JOIN pg_catalog.pg_type e ON e.oid = t.typelem AND e.typarray = t.oid
+ORDER BY asked.place
+"""
+
+
+class PostgreSQL:
+    """Reads PostgreSQL through psycopg."""
+
+    drivers: Mapping[str, str] = {"psycopg": "connect_timeout", "psycopg2": "connect_timeout"}
+
+    def prepare(self, source: str, url: sa.URL, project: Path) -> sa.URL:
+        """The URL as it is."""
+        return url
+
+    def position(self, connection: sa.Connection) -> Position | None:
+        """The WAL position, by system identifier where that may be read; a standby's is what it has replayed."""
+        try:
+            text, may_identify = connection.exec_driver_sql(_POSITION).one()
+            system = "wal"
+            if may_identify:
+                system = str(
+                    connection.exec_driver_sql("SELECT system_identifier FROM pg_control_system()").scalar_one()
+                )
+        except sa.exc.ProgrammingError:
+            return None  # A relative of PostgreSQL that has no WAL functions.
+        finally:
+            connection.rollback()
+        if text is None:
+            return None
+        high, low = str(text).split("/")
+        return Position(kind="postgresql-lsn", parts={system: (int(high, 16) << 32) + int(low, 16)}, text=str(text))
+
+    def begin(self, connection: sa.Connection, isolation: str | None) -> bool:
+        """Begin, settle how values are written, and take the snapshot by a first query."""
+        level: Any = isolation or "REPEATABLE READ"
+        allowed = [*_CONSISTENT, "READ COMMITTED"]
+        if level not in allowed:
+            raise ConfigError(f"options: isolation {level!r} is not one of PostgreSQL", hint=nearest(level, allowed))
+        connection.execution_options(isolation_level=level, postgresql_readonly=True)
+        for name, value in _SETTINGS.items():
+            connection.exec_driver_sql(f"SET LOCAL {name} = '{value}'")
+        connection.exec_driver_sql("SELECT 1").scalar()
+        return level in _CONSISTENT
+
+    def transactional(self, connection: sa.Connection, relation: Relation) -> bool:
+        """Every table is; a foreign table is as consistent as its server makes it, which is not known here."""
+        if relation.table is None:
+            return True
+        kind = sa.text("SELECT relkind::text FROM pg_catalog.pg_class WHERE oid = CAST(:name AS regclass)")
+        return connection.execute(kind, {"name": relation.sql}).scalar() != "f"
+
+    def fields(self, connection: sa.Connection, relation: Relation, options: Options, ctx: Context) -> list[Field]:
+        """One field a column, by the types that the server describes for a SELECT of no rows."""
+        quote = connection.dialect.identifier_preparer.quote
+        names: tuple[str, ...] = relation.names
+        if relation.table is not None:
+            # Columns that are left out may be ones that this user must not read.
+            names = chosen(ctx.source, options, names, ctx.columns_excluded)
+        described = _describe(connection, relation, ", ".join(quote(name) for name in names) or "*")
+        names = chosen(ctx.source, options, [name for name, _ in described], ctx.columns_excluded)
+        types = dict(described)
+        return [field_for(name, quote(name), types[name], name in options.as_text) for name in names]
+
+    def abandon(self, connection: sa.Connection) -> None:
+        """The cursor is on the server: closing it is enough."""
+
+
+def _describe(connection: sa.Connection, relation: Relation, expressions: str) -> list[tuple[str, ServerType]]:
+    """Name and type of each column; domains are described as their base types."""
+    result = connection.execute(statement(f"{relation.select(expressions)} LIMIT 0"))
+    cursor: Any = result.cursor
+    described = list(cursor.description)
+    raw = getattr(cursor, "pgresult", None)
+    modifiers = [raw.fmod(index) if raw is not None else -1 for index in range(len(described))]
+    result.close()
+    oids = [int(column[1]) for column in described]
+    rows = connection.execute(sa.text(_TYPES), {"oids": oids, "modifiers": modifiers}).all()
+    return [
+        (str(column[0]), ServerType(oid=oid, modifier=modifier, element=element, declared=declared))
+        for column, modifier, (_, oid, declared, element) in zip(described, modifiers, rows, strict=True)
+    ]

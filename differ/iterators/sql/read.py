@@ -7,6 +7,7 @@ reads on the snapshot's own connection, and the type-fidelity tests pass through
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import pyarrow as pa
@@ -18,68 +19,69 @@ from differ.iterators.sql.fields import Field, schema_of
 from differ.iterators.sql.relation import Relation, statement
 from differ.iterators.sql.snapshot import Snapshot
 
-
-def read_rows(
-    ctx: Context,
-    snapshot: Snapshot,
-    relation: Relation,
-    fields: Sequence[Field],
-    batch_rows: int,
-    condition: str | None = None,
-    binds: dict[str, Any] | None = None,
-) -> Iterator[pa.RecordBatch]:
-    """Yield the relation's rows, where `condition` holds, in batches of at most `batch_rows`.
-
-    Raises SourceUnavailableError when the server goes away, RecordError for a value without an exact place in its
-    column's type, InterruptedScan. Cost: one pass on the server, one batch in memory.
-    """
-    expressions = ", ".join(field.expression for field in fields)
-    text = statement(relation.select(expressions, condition), binds)
-    schema = schema_of(fields, ()).arrow
-    options = {"stream_results": True, "yield_per": batch_rows}
-    with mapped(ctx.source, "read rows"):
-        result = snapshot.connection.execute(text, execution_options=options)
-        ended = False
-        try:
-            for rows in result.partitions(batch_rows):
-                ctx.check_cancelled()
-                yield _to_batch(ctx, fields, schema, rows)
-            ended = True
-        finally:
-            if not ended:
-                snapshot.dialect.abandon(snapshot.connection)
-            result.close()
+MISFITS = (pa.ArrowException, RecordError, ValueError, ArithmeticError, TypeError)
+"""What a conversion raises for a value that has no place in its type."""
 
 
-def _to_batch(ctx: Context, fields: Sequence[Field], schema: pa.Schema, rows: Sequence[Any]) -> pa.RecordBatch:
-    arrays = []
-    for field, values in zip(fields, zip(*rows, strict=True), strict=True):
-        try:
-            arrays.append(field.convert(values))
-        except (pa.ArrowException, ValueError, ArithmeticError, TypeError):
-            raise _misfit(ctx, fields, field, values, rows) from None
-    return pa.RecordBatch.from_arrays(arrays, schema=schema)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rows:
+    """How to read the rows of one relation in one snapshot."""
 
+    ctx: Context
+    snapshot: Snapshot
+    relation: Relation
+    fields: Sequence[Field]
+    key: tuple[str, ...]
+    batch_rows: int
 
-def _misfit(
-    ctx: Context, fields: Sequence[Field], field: Field, values: Sequence[Any], rows: Sequence[Any]
-) -> RecordError:
-    """Find the value that does not fit and name its row by the key."""
-    index = next((index for index, value in enumerate(values) if not _fits(field, value)), 0)
-    names = [item.name for item in fields]
-    key = {name: rows[index][names.index(name)] for name in ctx.key if name in names}
-    where = f" of the row {key}" if key else ""
-    shown = repr(values[index])
-    return RecordError(
-        f"scan {ctx.source}: column {field.name!r} ({field.column.declared})"
-        f"{where} holds {shown if len(shown) <= 60 else shown[:57] + '...'}, which is no {field.column.type}",
-        hint=f"list it under the option `as_text: [{field.name}]` to read the column as the database's own text",
-    )
+    def read(self, condition: str | None = None, binds: dict[str, Any] | None = None) -> Iterator[pa.RecordBatch]:
+        """Yield the rows, where `condition` holds, in batches of at most `batch_rows`.
+
+        Raises SourceUnavailableError when the server goes away, RecordError for a value without an exact place in its
+        column's type, InterruptedScan. Cost: one pass on the server, one batch in memory.
+        """
+        expressions = ", ".join(field.expression for field in self.fields)
+        text = statement(self.relation.select(expressions, condition), binds)
+        schema = schema_of(self.fields, self.key).arrow
+        options = {"stream_results": True, "yield_per": self.batch_rows}
+        with mapped(self.ctx.source, "read rows"):
+            result = self.snapshot.connection.execute(text, execution_options=options)
+            ended = False
+            try:
+                for rows in result.partitions(self.batch_rows):
+                    self.ctx.check_cancelled()
+                    yield self._to_batch(schema, rows)
+                ended = True
+            finally:
+                if not ended:
+                    self.snapshot.dialect.abandon(self.snapshot.connection)
+                result.close()
+
+    def _to_batch(self, schema: pa.Schema, rows: Sequence[Any]) -> pa.RecordBatch:
+        arrays = []
+        for field, values in zip(self.fields, zip(*rows, strict=True), strict=True):
+            try:
+                arrays.append(field.convert(values))
+            except MISFITS:
+                raise self._misfit(field, values, rows) from None
+        return pa.RecordBatch.from_arrays(arrays, schema=schema)
+
+    def _misfit(self, field: Field, values: Sequence[Any], rows: Sequence[Any]) -> RecordError:
+        """Find the value that does not fit and name its row by the key."""
+        index = next((index for index, value in enumerate(values) if not _fits(field, value)), 0)
+        names = [item.name for item in self.fields]
+        key = {name: rows[index][names.index(name)] for name in self.key}
+        shown = repr(values[index])
+        return RecordError(
+            f"scan {self.ctx.source}: column {field.name!r} ({field.column.declared}) of the row {key} holds "
+            f"{shown if len(shown) <= 60 else shown[:57] + '...'}, which is no {field.column.type}",
+            hint=f"list it under the option `as_text: [{field.name}]` to read the column as the database's own text",
+        )
 
 
 def _fits(field: Field, value: Any) -> bool:
     try:
         field.convert([value])
-    except (pa.ArrowException, ValueError, ArithmeticError, TypeError):
+    except MISFITS:
         return False
     return True

@@ -5,6 +5,7 @@ Names are quoted by SQLAlchemy's dialect; `where` and `query` are the user's own
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -35,7 +36,7 @@ class Relation:
         # A line break keeps a comment at the end of the user's SQL from swallowing ours.
         conditions = [f"({part}\n)" for part in (self.where, condition) if part]
         where = f" WHERE {' AND '.join(conditions)}" if conditions else ""
-        return f"SELECT {expressions} FROM {self.sql}{where}"
+        return f"SELECT {expressions} FROM {self.sql}{where}"  # noqa: S608  (quoted names and the user's own SQL)
 
 
 def resolve(source: str, options: Options, connection: sa.Connection) -> Relation:
@@ -53,7 +54,10 @@ def resolve(source: str, options: Options, connection: sa.Connection) -> Relatio
     schema, table = _find(source, name, inspector)
     quote = connection.dialect.identifier_preparer.quote
     sql = quote(table) if schema is None else f"{quote(schema)}.{quote(table)}"
-    columns = [str(column["name"]) for column in inspector.get_columns(table, schema=schema)]
+    with warnings.catch_warnings():
+        # Only the names are taken from here; types that SQLAlchemy does not know are known to our dialects.
+        warnings.simplefilter("ignore", sa.exc.SAWarning)
+        columns = [str(column["name"]) for column in inspector.get_columns(table, schema=schema)]
     key = inspector.get_pk_constraint(table, schema=schema)["constrained_columns"]
     return Relation(
         source=source, sql=sql, table=table, schema=schema, where=options.where, names=tuple(columns), key=tuple(key)

@@ -95,5 +95,3 @@ def open_snapshot(ctx: Context, options: Options) -> Snapshot:
 
 def _absolute(ctx: Context, url: sa.URL) -> str:
     return str((Path(ctx.project) / (url.database or "")).resolve())
-
-

@@ -16,7 +16,7 @@ from differ.iterators.contract import Context, iterator
 from differ.iterators.sql.errors import mapped
 from differ.iterators.sql.fields import schema_of
 from differ.iterators.sql.options import Options, nearest
-from differ.iterators.sql.read import read_rows
+from differ.iterators.sql.read import Rows
 from differ.iterators.sql.relation import matching, resolve
 from differ.iterators.sql.snapshot import Snapshot, open_snapshot, store_name
 from differ.model import Position
@@ -42,10 +42,17 @@ class sql:  # noqa: N801  (users write `iterator: sql`)
             with mapped(ctx.source, f"read the catalogue for {self._subject}"):
                 connection, dialect = self._snapshot.connection, self._snapshot.dialect
                 relation = resolve(ctx.source, self._options, connection)
-                self._relation = relation
                 self._fields = dialect.fields(connection, relation, self._options, ctx)
                 self.consistent = self._snapshot.consistent and dialect.transactional(connection, relation)
             self.key = self._checked_key(ctx.key or relation.key)
+            self._rows = Rows(
+                ctx=ctx,
+                snapshot=self._snapshot,
+                relation=relation,
+                fields=self._fields,
+                key=self.key,
+                batch_rows=self._options.batch_rows or ctx.batch_rows,
+            )
         except BaseException:
             self.close()
             raise
@@ -75,7 +82,7 @@ class sql:  # noqa: N801  (users write `iterator: sql`)
 
     def read(self, split: Any) -> Iterator[pa.RecordBatch]:
         """All rows, in batches of at most `batch_rows`; memory is one batch, whatever the relation's size."""
-        return read_rows(self._ctx, self._snapshot, self._relation, self._fields, self._batch_rows)
+        return self._rows.read()
 
     def lookup(self, keys: Sequence[Mapping[str, Any]]) -> Iterator[pa.RecordBatch]:
         """The rows of these keys, from the same snapshot; a statement per 500 key values."""
@@ -85,9 +92,7 @@ class sql:  # noqa: N801  (users write `iterator: sql`)
         for start in range(0, len(keys), size):
             wanted = [[key[name] for name in self.key] for key in keys[start : start + size]]
             condition, binds = matching(fields, wanted)
-            yield from read_rows(
-                self._ctx, self._snapshot, self._relation, self._fields, self._batch_rows, condition, binds
-            )
+            yield from self._rows.read(condition, binds)
 
     def position(self) -> Position | None:
         """Where the server stood just before the snapshot, or None where it does not tell."""
@@ -101,10 +106,6 @@ class sql:  # noqa: N801  (users write `iterator: sql`)
     @property
     def _subject(self) -> str:
         return f"table {self._options.table!r}" if self._options.table else "the query"
-
-    @property
-    def _batch_rows(self) -> int:
-        return self._options.batch_rows or self._ctx.batch_rows
 
     def _shared(self) -> Snapshot | None:
         handle = self._ctx.handle

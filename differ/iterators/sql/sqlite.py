@@ -87,7 +87,7 @@ def _declared(connection: sa.Connection, relation: Relation) -> list[tuple[str, 
         schema = f"{quote_identifier(relation.schema)}." if relation.schema else ""
         rows = connection.exec_driver_sql(f"PRAGMA {schema}table_xinfo({quote_identifier(relation.table)})")
     else:
-        view = statement(f"CREATE TEMP VIEW {_VIEW} AS SELECT * FROM {relation.sql}")
+        view = statement(f"CREATE TEMP VIEW {_VIEW} AS SELECT * FROM {relation.sql}")  # noqa: S608
         connection.execute(view)
         rows = connection.exec_driver_sql(f"PRAGMA temp.table_xinfo({_VIEW})")
     # `hidden` is 1 for the hidden columns of virtual tables; generated columns (2, 3) are columns.

@@ -31,7 +31,13 @@ from typing import Any
 import pyarrow as pa
 
 from differ.iterators.sql.fields import (
-    PARAMETER, Convert, Field, from_text, integers_to_bools, plain, unconstrained,
+    PARAMETER,
+    Convert,
+    Field,
+    from_text,
+    integers_to_bools,
+    plain,
+    unconstrained,
 )  # fmt: skip
 from differ.records.json_values import canonical_text, json_text_canonical
 from differ.records.types import JSON, NULL, Column, LogicalType
@@ -151,9 +157,9 @@ def type_of(declared: str, held: Held, is_key: bool) -> LogicalType:
         return wish or NULL
     if wish is not None and _suits(wish, held) and not (is_key and wish.kind in ("date", "timestamp", "json")):
         return wish
-    if wish in (BOOL, None) or (wish is not None and wish.kind not in ("int", "float", "string", "bytes")):
-        return _single(wish, held)
-    return JSON
+    if wish is not None and wish.kind in ("int", "float", "string", "bytes"):
+        return JSON
+    return _single(wish, held)
 
 
 def _suits(wish: LogicalType, held: Held) -> bool:

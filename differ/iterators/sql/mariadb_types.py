@@ -1,0 +1,166 @@
+"""MariaDB's and MySQL's types as logical types, and how each is selected so that nothing is lost.
+
+| MariaDB                            | becomes                | selected as                                       |
+|------------------------------------|------------------------|---------------------------------------------------|
+| TINYINT .. BIGINT, YEAR            | int8 to int64          | BOOLEAN is TINYINT(1) and cannot be told from it  |
+| BIGINT UNSIGNED                    | decimal(20,0)          |                                                   |
+| BIT(n)                             | int64; 64: decimal(20,0) | UNSIGNED                                        |
+| DECIMAL(p,s)                       | decimal(p,s)           |                                                   |
+| FLOAT; DOUBLE                      | float32; float64       | FLOAT: DOUBLE, or it is rounded to six digits     |
+| CHAR, VARCHAR, TEXT, ENUM, SET     | string                 |                                                   |
+| BINARY, VARBINARY, BLOB            | bytes                  |                                                   |
+| GEOMETRY and its kinds             | bytes                  | four bytes of SRID, then WKB, as it is stored     |
+| DATE; DATETIME                     | date; timestamp[us]    | text                                              |
+| TIMESTAMP                          | timestamp[us,UTC]      | text, in a session whose time zone is UTC         |
+| TIME                               | duration[us]           | microseconds: it may be negative, or over a day   |
+| JSON                               | json                   | MariaDB's is LONGTEXT with CHECK(json_valid(..))  |
+| UUID, INET4, INET6, all others     | uuid; string           | text                                              |
+
+Zero dates ('0000-00-00', '2024-00-00') have no place in a date: a RecordError names the column; `as_text` reads it.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Any
+
+from differ.iterators.sql.fields import (
+    PARAMETER,
+    Convert,
+    Field,
+    durations,
+    from_text,
+    json_texts,
+    plain,
+    unchanged,
+    uuid_bytes,
+)
+from differ.records.types import JSON, UUID, Column, LogicalType
+
+STRING = LogicalType(kind="string")
+BYTES = LogicalType(kind="bytes")
+UNSIGNED_64 = LogicalType(kind="decimal", precision=20, scale=0)
+
+_INT_BITS = {"tinyint": 8, "smallint": 16, "mediumint": 32, "int": 32, "integer": 32, "bigint": 64, "year": 16}
+_TEXTS = ("char", "varchar", "tinytext", "text", "mediumtext", "longtext", "enum", "set")
+_BLOBS = ("binary", "varbinary", "tinyblob", "blob", "mediumblob", "longblob")
+_SHAPES = (
+    "geometry", "point", "linestring", "polygon", "multipoint", "multilinestring", "multipolygon",
+    "geometrycollection", "geomcollection",
+)  # fmt: skip
+_FROM_TEXT = {
+    "date": LogicalType(kind="date"),
+    "datetime": LogicalType(kind="timestamp", unit="us"),
+    "timestamp": LogicalType(kind="timestamp", unit="us", zone=True),
+}
+
+# Field types and flags of the client protocol; https://mariadb.com/kb/en/result-set-packets/
+_KINDS = {
+    0: "decimal", 1: "tinyint", 2: "smallint", 3: "int", 4: "float", 5: "double", 6: "null", 7: "timestamp",
+    8: "bigint", 9: "mediumint", 10: "date", 11: "time", 12: "datetime", 13: "year", 14: "date", 15: "text",
+    16: "bit", 17: "timestamp", 18: "datetime", 19: "time", 245: "json", 246: "decimal", 247: "text", 248: "text",
+    249: "blob", 250: "blob", 251: "blob", 252: "blob", 253: "text", 254: "text", 255: "geometry",
+}  # fmt: skip
+_UNSIGNED_FLAG = 32
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServerType:
+    """A column's type: the first word of its declaration, and what it says in brackets and behind."""
+
+    kind: str
+    declared: str
+    unsigned: bool = False
+    precision: int = 0
+    scale: int = 0
+
+
+def from_declared(declared: str, is_text: bool) -> ServerType:
+    """Read a declaration such as `decimal(10,2) unsigned`; `is_text`: whether the column has a collation."""
+    match = re.match(r"(\w+)(?:\((\d+)(?:,(\d+))?\))?", declared)
+    kind, precision, scale = (match[1].lower(), int(match[2] or 0), int(match[3] or 0)) if match else (declared, 0, 0)
+    if kind in _TEXTS and not is_text:
+        kind = "blob"
+    return ServerType(
+        kind=kind, declared=declared, unsigned="unsigned" in declared.lower(), precision=precision, scale=scale
+    )
+
+
+def from_metadata(code: int, length: int, decimals: int, flags: int) -> ServerType:
+    """Read the description of a result's column."""
+    kind = _KINDS.get(code, "text")
+    unsigned = bool(flags & _UNSIGNED_FLAG)
+    precision, scale, declared = 0, 0, kind
+    if kind == "decimal":
+        # The length counts the digits, the point and the sign.
+        scale = decimals
+        precision = length - (1 if scale else 0) - (0 if unsigned else 1)
+        declared = f"decimal({precision},{scale})"
+    elif kind == "bit":
+        precision, declared = length, f"bit({length})"
+    return ServerType(
+        kind=kind,
+        declared=f"{declared} unsigned" if unsigned else declared,
+        unsigned=unsigned,
+        precision=precision,
+        scale=scale,
+    )
+
+
+def field_for(name: str, column: str, type_: ServerType, as_text: bool) -> Field:
+    """The field of one column; `column` is its quoted name."""
+    logical, expression, convert = (STRING, _as_text(column), plain(STRING)) if as_text else _mapping(column, type_)
+    by_text = as_text or logical.kind in ("string", "uuid")
+    return Field(
+        column=Column(name=name, type=logical, declared=type_.declared),
+        expression=f"{expression} AS {column}",
+        convert=convert,
+        match=f"{expression if logical.kind in ('duration', 'float') else column} = {PARAMETER}",
+        bind=str if by_text else _microseconds if logical.kind == "duration" else unchanged,
+    )
+
+
+def _as_text(column: str) -> str:
+    return f"CAST({column} AS CHAR)"
+
+
+def _microseconds(value: Any) -> int:
+    return int((value.days * 86_400 + value.seconds) * 1_000_000 + value.microseconds)
+
+
+def _mapping(column: str, type_: ServerType) -> tuple[LogicalType, str, Convert]:
+    """Logical type, SQL expression and conversion."""
+    kind = type_.kind
+    if kind in _INT_BITS:
+        return _integer(column, type_)
+    if kind == "bit":
+        wide = UNSIGNED_64 if type_.precision > 63 else LogicalType(kind="int", bits=64)
+        return wide, f"CAST({column} AS UNSIGNED)", plain(wide)
+    if kind in ("decimal", "numeric"):
+        logical = LogicalType(kind="decimal", precision=type_.precision, scale=type_.scale)
+        return logical, column, plain(logical)
+    if kind in ("float", "double"):
+        logical = LogicalType(kind="float", bits=32 if kind == "float" else 64)
+        return logical, f"CAST({column} AS DOUBLE)", plain(logical)
+    if kind in _FROM_TEXT:
+        return _FROM_TEXT[kind], _as_text(column), from_text(_FROM_TEXT[kind])
+    if kind == "time":
+        logical = LogicalType(kind="duration", unit="us")
+        return logical, f"CAST(TIME_TO_SEC({column}) * 1000000 AS SIGNED)", durations
+    if kind in _BLOBS or kind in _SHAPES:
+        return BYTES, column, plain(BYTES)
+    if kind == "json":
+        return JSON, _as_text(column), json_texts
+    if kind == "uuid":
+        return UUID, _as_text(column), uuid_bytes
+    return STRING, column if kind in ("char", "varchar", "text") else _as_text(column), plain(STRING)
+
+
+def _integer(column: str, type_: ServerType) -> tuple[LogicalType, str, Convert]:
+    bits = _INT_BITS[type_.kind]
+    if type_.unsigned and bits == 64:
+        return UNSIGNED_64, column, plain(UNSIGNED_64)
+    # An unsigned one needs the next width; so does YEAR, which is unsigned in all but name.
+    logical = LogicalType(kind="int", bits=min(64, bits * 2) if type_.unsigned and type_.kind != "year" else bits)
+    return logical, column, plain(logical)
