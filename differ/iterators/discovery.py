@@ -97,9 +97,7 @@ def list_iterators(project: Path) -> list[FoundIterator]:
         where = f"entry point: {point.value}"
         if point.name in BUILT_IN or point.name in owners:
             owner = owners.get(point.name, "differ itself")
-            error = IteratorError(
-                f"load {where}: {point.name!r} is taken by {owner}", hint="rename the project's one"
-            )
+            error = IteratorError(f"load {where}: {point.name!r} is taken by {owner}", hint="rename the project's one")
             found.append(FoundIterator(name=point.name, where=where, error=error))
         else:
             found.append(_attempt(point.name, where, partial(_from_entry_point, [point])))
@@ -139,9 +137,7 @@ def marked_in(file: Path) -> dict[str, IteratorSpec]:
         if spec.name in BUILT_IN:
             raise _clash(spec.name, file)
         if spec.name in marked:
-            raise IteratorError(
-                f"load {file}: {spec.name!r} is marked twice", hint="give one of them another name="
-            )
+            raise IteratorError(f"load {file}: {spec.name!r} is marked twice", hint="give one of them another name=")
         marked[spec.name] = spec
     if not marked:
         raise IteratorError(
@@ -167,9 +163,7 @@ def _marked(module: ModuleType) -> Iterator[IteratorSpec]:
         yield spec if spec.target is value else replace(spec, target=value)
 
 
-def _search_marked(
-    name: str, files: list[Path]
-) -> tuple[list[tuple[Path, IteratorSpec]], list[DifferError], set[str]]:
+def _search_marked(name: str, files: list[Path]) -> tuple[list[tuple[Path, IteratorSpec]], list[DifferError], set[str]]:
     """Who marks `name`, which files could not be looked into, and every other name that was seen."""
     owners: list[tuple[Path, IteratorSpec]] = []
     broken: list[DifferError] = []
@@ -190,9 +184,7 @@ def _from_entry_point(points: list[EntryPoint]) -> IteratorSpec:
     point = points[0]
     if len({one.value for one in points}) > 1:
         packages = " and ".join(sorted({one.value for one in points}))
-        raise IteratorError(
-            f"find iterator {point.name!r}: two packages offer it, {packages}", hint="uninstall one"
-        )
+        raise IteratorError(f"find iterator {point.name!r}: two packages offer it, {packages}", hint="uninstall one")
     try:
         target = point.load()
     except (Exception, SystemExit) as error:
@@ -226,9 +218,7 @@ def _attempt(name: str, where: str, load: Callable[[], IteratorSpec]) -> FoundIt
     except DifferError as error:
         return FoundIterator(name=name, where=where, error=error)
     except ImportError as error:
-        cause = IteratorError(
-            f"load {where}: {error}", hint="install the package that is missing where differ runs"
-        )
+        cause = IteratorError(f"load {where}: {error}", hint="install the package that is missing where differ runs")
         return FoundIterator(name=name, where=where, error=cause)
 
 

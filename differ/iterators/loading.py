@@ -115,9 +115,7 @@ class _Finder(importlib.abc.MetaPathFinder):
         file = Path(path[0]) / f"{fullname.rpartition('.')[2]}.py"
         if not file.is_file():
             return None  # A folder with an __init__.py is found in Python's usual way.
-        return importlib.util.spec_from_file_location(
-            fullname, file, loader=_SourceLoader(fullname, str(file))
-        )
+        return importlib.util.spec_from_file_location(fullname, file, loader=_SourceLoader(fullname, str(file)))
 
 
 class _SourceLoader(importlib.machinery.SourceFileLoader):
@@ -150,7 +148,5 @@ def _place(file: Path, error: BaseException) -> str:
     """`file:line`, the line where the error arose, in the folder's own code."""
     if isinstance(error, SyntaxError) and error.filename and error.lineno:
         return f"{error.filename}:{error.lineno}"
-    own = [
-        f for f in traceback.extract_tb(error.__traceback__) if Path(f.filename).is_relative_to(file.parent)
-    ]
+    own = [f for f in traceback.extract_tb(error.__traceback__) if Path(f.filename).is_relative_to(file.parent)]
     return f"{own[-1].filename}:{own[-1].lineno}" if own else str(file)

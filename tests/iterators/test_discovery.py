@@ -56,9 +56,7 @@ def test_the_only_marked_target_is_found_by_stem_and_by_name(project: Path) -> N
 
 
 def test_a_file_may_mark_several(project: Path) -> None:
-    several = ORDERS.replace("VALUE", "1") + ORDERS.replace("VALUE", "2").replace(
-        'key="id"', 'key="id", name="two"'
-    )
+    several = ORDERS.replace("VALUE", "1") + ORDERS.replace("VALUE", "2").replace('key="id"', 'key="id", name="two"')
     write(project, "shop", several.replace("def orders", "def a", 1))
     assert (read(project, "a"), read(project, "two")) == ([{"id": 1}], [{"id": 2}])
     with pytest.raises(IteratorError, match=r"marks 'a', 'two', and none of them is 'shop'"):
@@ -230,13 +228,9 @@ def test_entry_points_come_last(project: Path, monkeypatch: pytest.MonkeyPatch) 
     write(project, "orders", ORDERS.replace("VALUE", "1"))
     assert (read(project, "orders"), read(project, "far")) == ([{"id": 1}], [{"id": 9}])
     for name in ("gone", "odd"):
-        with pytest.raises(
-            IteratorError, match=f"load entry point differ_.*{'marked' if name == 'odd' else ''}"
-        ):
+        with pytest.raises(IteratorError, match=f"load entry point differ_.*{'marked' if name == 'odd' else ''}"):
             find_iterator(name, project)
-    errors = {
-        found.name for found in list_iterators(project) if found.error and found.where.startswith("entry")
-    }
+    errors = {found.name for found in list_iterators(project) if found.error and found.where.startswith("entry")}
     assert errors == {"orders", "gone", "odd"}
 
 
