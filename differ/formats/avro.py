@@ -50,6 +50,7 @@ def write_avro(batches: Iterable[EventBatch], out: BinaryIO, codec: Codec = "def
             for record in avro_records(batch):
                 writer.write(record)
                 count += 1
+            writer.flush()  # a reader that follows sees each batch at once
     finally:
         writer.flush()
     return count

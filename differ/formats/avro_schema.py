@@ -4,7 +4,7 @@ Avro names are narrow (letters, digits, underscore) and its types few, so each f
 properties that readers may ignore: `differ.name`, the column's own name, and `differ.type`, its logical type.
 
     int -> long, float -> double          one Avro type a kind, so widening a column changes no schema
-    decimal(p,s) -> bytes decimal         unconstrained, or of negative scale: string, in normal form
+    decimal(p,s) -> bytes decimal         of 38 or 76 digits; unconstrained, or of negative scale: string
     timestamp with zone -> timestamp-*    without: local-timestamp-*; -micros or -nanos
     time[us] -> time-micros               time[ns] and duration: long, told by differ.type
     uuid -> string uuid                   json -> string, canonical Extended JSON
@@ -96,8 +96,13 @@ def avro_names(names: Iterable[str]) -> dict[str, str]:
 
 
 def is_avro_decimal(type_: LogicalType) -> bool:
-    """Whether a decimal fits Avro's own: a precision is known and the scale lies between 0 and it."""
-    return type_.precision is not None and type_.scale is not None and 0 <= type_.scale <= type_.precision
+    """Whether a decimal fits Avro's own: a scale is known, and it lies between 0 and the precision."""
+    return type_.scale is not None and 0 <= type_.scale <= _digits(type_)
+
+
+def _digits(type_: LogicalType) -> int:
+    """The precision of what the column is stored in: stores let values pass that are longer than they declare."""
+    return int(type_.storage.precision) if type_.precision is not None else 0
 
 
 def _column_field(name: str, column: Column, parent: str) -> AvroSchema:
@@ -123,7 +128,7 @@ def avro_type(type_: LogicalType, name: str) -> Any:
 def _scalar_type(type_: LogicalType) -> Any:
     match type_.kind:
         case "decimal" if is_avro_decimal(type_):
-            logical = {"logicalType": "decimal", "precision": type_.precision, "scale": type_.scale}
+            logical = {"logicalType": "decimal", "precision": _digits(type_), "scale": type_.scale}
             return {"type": "bytes", **logical}
         case "decimal" | "json":
             return "string"

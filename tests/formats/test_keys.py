@@ -12,6 +12,7 @@ import pytest
 from differ.errors import UsageError
 from differ.formats.batch import EventBatch
 from differ.formats.keys import key_mask, parse_key
+from differ.formats.net import net_changes
 from differ.records import types as t
 from differ.records.types import LogicalType
 from tests.formats import factory
@@ -117,3 +118,9 @@ def test_a_key_that_cannot_be_meant_says_what_is_expected(text: str, schema: Any
 
 def test_what_was_typed_is_kept_for_messages() -> None:
     assert parse_key("07", factory.ORDERS).shown == "07"
+
+
+def test_no_event_is_of_a_key_in_an_empty_batch() -> None:
+    empty = factory.batch([("insert", None, factory.order(7))]).slice(0, 0)
+    assert _found("7", empty) == []
+    assert list(net_changes([empty])) == []

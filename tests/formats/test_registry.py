@@ -54,3 +54,11 @@ def test_an_unknown_format_lists_those_there_are() -> None:
     with pytest.raises(UsageError, match="'csv'") as error:
         event_format("csv")
     assert "ndjson" in (error.value.hint or "")
+
+
+@pytest.mark.parametrize("name", READERS)
+def test_a_batch_without_events_is_no_trouble(name: str) -> None:
+    empty = factory.batch([("insert", None, factory.FULL_ROW)], factory.EVERY_TYPE).slice(0, 0)
+    out = io.BytesIO()
+    assert event_format(name).write([empty, empty], out) == 0
+    assert READERS[name](out.getvalue()) == []
