@@ -30,10 +30,12 @@ def differs(a: pa.Array, b: pa.Array, type_: LogicalType) -> Flags:
     if type_.kind == "null" or len(a) == 0:
         return np.zeros(len(a), np.bool_)
     a, b = _comparable(a, type_), _comparable(b, type_)
-    unequal = _flags(pc.fill_null(pc.not_equal(a, b), False))
+    unequal: Flags = _flags(pc.fill_null(pc.not_equal(a, b), False))
     if type_.kind == "float":
-        unequal &= ~(_flags(pc.fill_null(pc.is_nan(a), False)) & _flags(pc.fill_null(pc.is_nan(b), False)))
-    return unequal | (_flags(a.is_null()) != _flags(b.is_null()))
+        unequal = unequal & ~(_flags(pc.fill_null(pc.is_nan(a), False)) & _flags(pc.fill_null(pc.is_nan(b), False)))
+    missing: Flags = _flags(a.is_null()) != _flags(b.is_null())
+    either: Flags = np.logical_or(unequal, missing)
+    return either
 
 
 def beyond(a: pa.Array, b: pa.Array, type_: LogicalType, tolerance: float) -> Flags:
@@ -71,7 +73,8 @@ def _far_floats(a: pa.Array, b: pa.Array, tolerance: float) -> Flags:
     with np.errstate(invalid="ignore", over="ignore"):
         near = np.abs(one - other) <= tolerance
     # A comparison with NaN, and one of infinities of both signs, is never near.
-    return missing | ~near
+    far: Flags = np.logical_or(missing, ~near)
+    return far
 
 
 def _far_exact(a: pa.Array, b: pa.Array, type_: LogicalType, tolerance: float) -> Flags:

@@ -92,6 +92,8 @@ def _encode(value: Any, sort: bool) -> str:
 
 def _encoder_of(value: Any) -> Callable[[Any, bool], str]:
     """The encoder of a subclass (an IntEnum, SON, pandas.Timestamp) or of a NumPy or pandas scalar."""
+    if type(value).__name__ in ("NAType", "NaTType"):  # NaT is a datetime by its class
+        return lambda _value, _sort: "null"
     for base, encoder in _BY_BASE:
         if isinstance(value, base):
             return encoder
@@ -100,8 +102,6 @@ def _encoder_of(value: Any) -> Callable[[Any, bool], str]:
     unwrap = getattr(value, "item", None)
     if callable(unwrap) and type(value).__module__ == "numpy" and getattr(value, "ndim", 1) == 0:
         return lambda scalar, sort: _encode(_unwrapped(scalar), sort)
-    if type(value).__name__ in ("NAType", "NaTType"):
-        return lambda _value, _sort: "null"
     raise RecordError(f"a value of Python type {type(value).__name__} has no exact form as json")
 
 
