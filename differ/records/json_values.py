@@ -100,8 +100,8 @@ def _encoder_of(value: Any) -> Callable[[Any, bool], str]:
     if isinstance(value, Mapping):
         return _document
     unwrap = getattr(value, "item", None)
-    if callable(unwrap) and type(value).__module__ == "numpy" and getattr(value, "ndim", 1) == 0:
-        return lambda scalar, sort: _encode(_unwrapped(scalar), sort)
+    if callable(unwrap) and type(value).__module__ == "numpy":
+        return lambda found, sort: _encode(found.tolist() if found.ndim else _unwrapped(found), sort)
     raise RecordError(f"a value of Python type {type(value).__name__} has no exact form as json")
 
 

@@ -26,7 +26,7 @@ JSON_VALUES = st.recursive(
 )  # fmt: skip
 
 
-def values(type_: LogicalType) -> st.SearchStrategy[Any]:
+def values(type_: LogicalType) -> st.SearchStrategy[Any]:  # noqa: PLR0911, PLR0912 - one branch a kind
     """Python values of a type, without None; moments as counts of their unit."""
     match type_.kind:
         case "null":

@@ -1,5 +1,7 @@
 """Canonical and relaxed Extended JSON: every type apart, nothing lost, and back."""
 
+# ruff: noqa: DTZ001 - datetimes without a zone are what is tested here
+
 import json
 import math
 import re

@@ -1,5 +1,7 @@
 """Batches of every shape become the same storage, or an error that says where and why."""
 
+# ruff: noqa: DTZ001 - datetimes without a zone are what is tested here
+
 import uuid
 from datetime import UTC, date, datetime, time, timedelta, timezone
 from decimal import Decimal
@@ -211,9 +213,14 @@ def test_what_is_no_batch_is_named(batch, message):
 
 @pytest.mark.parametrize(
     ("values", "types"),
-    [([1, "1"], "int and string"), ([True, 1], "bool and int"), ([{"a": 1}, 5], "int and json"), ([2**53 + 1, 0.5], "float and int"),
-     ([datetime(2026, 1, 1), date(2026, 1, 1)], "date and timestamp")],
-)  # fmt: skip
+    [
+        ([1, "1"], "int and string"),
+        ([True, 1], "bool and int"),
+        ([{"a": 1}, 5], "int and json"),
+        ([2**53 + 1, 0.5], "float and int"),
+        ([datetime(2026, 1, 1), date(2026, 1, 1)], "date and timestamp"),
+    ],
+)
 def test_values_of_two_types_in_a_column_are_drift_unless_declared_json(values, types):
     rows = [{"c": value} for value in values]
     with pytest.raises(SchemaDriftError, match=f"column 'c' holds both {types} values") as raised:
