@@ -1,0 +1,323 @@
+"""The catalog: what is committed, and the one transaction that commits.
+
+Everything a cycle writes lies in files that nothing refers to, until `commit` (in commit.py) makes snapshot, events
+and SCN range visible together. Readers start here. All methods may be called from any thread.
+
+Invariant: head_scn is the last SCN of the last window; windows are contiguous; the chain of a window is the hash of the
+one before it and of what the window holds.
+"""
+
+from __future__ import annotations
+
+import json
+import uuid
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy import Connection, insert, select, update
+
+from differ.catalog import tables
+from differ.catalog.engine import catalog_errors, open_engine
+from differ.catalog.entries import (
+    CycleEntry,
+    SegmentEntry,
+    SourceEntry,
+    StreamEntry,
+    WindowEntry,
+    cycle_hash,
+    to_moment,
+    to_text,
+)
+from differ.errors import CorruptionError, StorageError, UsageError
+from differ.records.types import Schema
+
+GENESIS = "0" * 64
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SchemaEntry:
+    """One version of a source's schema; `changes` says in sentences what became different."""
+
+    id: int
+    source: str
+    version: int
+    created_at: datetime
+    changes: tuple[str, ...]
+    schema: Schema
+
+
+def now() -> datetime:
+    """The time for people; it orders nothing."""
+    return datetime.now(UTC)
+
+
+class Catalog:
+    """An open catalog; makes its tables and its stream id the first time."""
+
+    def __init__(self, url: str) -> None:
+        self.engine = open_engine(url)
+        with catalog_errors(self.engine):
+            self._prepare()
+
+    def close(self) -> None:
+        """Close its connections."""
+        self.engine.dispose()
+
+    @contextmanager
+    def reading(self) -> Iterator[Connection]:
+        """A short read transaction."""
+        with catalog_errors(self.engine), self.engine.begin() as connection:
+            yield connection
+
+    @contextmanager
+    def writing(self) -> Iterator[Connection]:
+        """A write transaction that holds the write lock from its start; raises BusyError after 30 s of waiting."""
+        with catalog_errors(self.engine), self.engine.connect() as plain:
+            connection = plain.execution_options(differ_write=True)
+            with connection.begin():
+                yield connection
+
+    def _prepare(self) -> None:
+        with self.reading() as connection:
+            if self.engine.dialect.has_table(connection, "stream"):
+                row = connection.execute(select(tables.stream)).first()
+                if row is not None:
+                    self._check_format(row.format)
+                    return
+        with self.writing() as connection:
+            tables.metadata.create_all(connection)
+            if connection.execute(select(tables.stream.c.id)).first() is None:
+                first = {"id": 1, "format": tables.FORMAT, "stream_id": str(uuid.uuid4()), "head_scn": 0}
+                connection.execute(
+                    insert(tables.stream).values(**first, created_at=to_text(now()), chain=GENESIS)
+                )
+
+    def _check_format(self, found: int) -> None:
+        if found != tables.FORMAT:
+            raise StorageError(
+                f"open catalog: its format is {found}, this differ reads {tables.FORMAT}",
+                hint="use the differ that wrote it, or a newer one",
+            )
+
+    # -- reading ---------------------------------------------------------------------------------------------------
+
+    def stream(self) -> StreamEntry:
+        """Stream id, head SCN and chain."""
+        with self.reading() as connection:
+            return read_stream(connection)
+
+    def source(self, name: str) -> SourceEntry | None:
+        """Where a source stands, or None before its first cycle."""
+        with self.reading() as connection:
+            row = connection.execute(select(tables.sources).where(tables.sources.c.name == name)).first()
+            return SourceEntry.from_row(row) if row else None
+
+    def sources(self) -> list[SourceEntry]:
+        """All sources that ever had a cycle, by name."""
+        with self.reading() as connection:
+            rows = connection.execute(select(tables.sources).order_by(tables.sources.c.name))
+            return [SourceEntry.from_row(row) for row in rows]
+
+    def cycle(self, source: str, cycle: int) -> CycleEntry:
+        """One cycle; raises UsageError when there is none of that number."""
+        table = tables.cycles
+        with self.reading() as connection:
+            row = connection.execute(select(table).where(table.c.source == source, table.c.cycle == cycle)).first()
+        if row is None:
+            raise UsageError(f"read cycle {source}/{cycle}: there is none", hint="see 'differ status'")
+        return CycleEntry.from_row(row)
+
+    def cycles(
+        self, source: str | None = None, *, status: Sequence[str] = (), commit_id: str | None = None, limit: int | None = None
+    ) -> list[CycleEntry]:
+        """Cycles, newest first, of one source or all, with one of these statuses, of one commit."""
+        table = tables.cycles
+        query = select(table).order_by(table.c.cycle.desc(), table.c.source).limit(limit)
+        if source is not None:
+            query = query.where(table.c.source == source)
+        if status:
+            query = query.where(table.c.status.in_(status))
+        if commit_id is not None:
+            query = query.where(table.c.commit_id == commit_id)
+        with self.reading() as connection:
+            return [CycleEntry.from_row(row) for row in connection.execute(query)]
+
+    def held(self, source: str) -> CycleEntry | None:
+        """The cycle of the source that a guard holds, if there is one."""
+        found = self.cycles(source, status=["held"], limit=1)
+        return found[0] if found else None
+
+    def snapshot_cycle(self, source: str, as_of: int | None = None) -> CycleEntry | None:
+        """The committed cycle whose snapshot is the state at SCN `as_of` (None: now), or None before the first."""
+        table = tables.cycles
+        query = select(table).where(table.c.source == source, table.c.status == "committed")
+        if as_of is not None:
+            query = query.where(table.c.scn_last <= as_of)
+        with self.reading() as connection:
+            row = connection.execute(query.order_by(table.c.cycle.desc()).limit(1)).first()
+        return CycleEntry.from_row(row) if row else None
+
+    def windows(self, since: int = 0, until: int | None = None, *, limit: int | None = None) -> list[WindowEntry]:
+        """Windows that hold an SCN above `since` and up to `until`, ascending."""
+        table = tables.windows
+        query = select(table).where(table.c.last_scn > since).order_by(table.c.first_scn).limit(limit)
+        if until is not None:
+            query = query.where(table.c.first_scn <= until)
+        with self.reading() as connection:
+            return [
+                WindowEntry(
+                    first=row.first_scn,
+                    last=row.last_scn,
+                    commit_id=row.commit_id,
+                    committed_at=to_moment(row.committed_at),
+                    chain=row.chain,
+                )
+                for row in connection.execute(query)
+            ]
+
+    def segments(
+        self, since: int = 0, until: int | None = None, *, sources: Sequence[str] = (), limit: int | None = None
+    ) -> list[SegmentEntry]:
+        """Segments that hold an SCN above `since` and up to `until`, ascending."""
+        table = tables.segments
+        query = select(table).where(table.c.first_scn + table.c.count > since + 1).order_by(table.c.first_scn).limit(limit)
+        if until is not None:
+            query = query.where(table.c.first_scn <= until)
+        if sources:
+            query = query.where(table.c.source.in_(sources))
+        with self.reading() as connection:
+            return [SegmentEntry.from_row(row) for row in connection.execute(query)]
+
+    def window_of(self, scn: int) -> WindowEntry | None:
+        """The window that holds an SCN."""
+        found = self.windows(scn - 1, scn, limit=1)
+        return found[0] if found else None
+
+    def schema(self, schema_id: int) -> SchemaEntry:
+        """A schema version by its id; raises CorruptionError when an event names one that is not there."""
+        with self.reading() as connection:
+            row = connection.execute(select(tables.schemas).where(tables.schemas.c.id == schema_id)).first()
+        if row is None:
+            raise CorruptionError(f"read schema {schema_id}: the catalog has none", hint="run 'differ check'")
+        return _schema_entry(row)
+
+    def schemas(self, source: str | None = None) -> list[SchemaEntry]:
+        """Every version of a source's schema, or of all, oldest first."""
+        query = select(tables.schemas).order_by(tables.schemas.c.id)
+        if source is not None:
+            query = query.where(tables.schemas.c.source == source)
+        with self.reading() as connection:
+            return [_schema_entry(row) for row in connection.execute(query)]
+
+    # -- small writes ----------------------------------------------------------------------------------------------
+
+    def begin_cycle(self, source: str, commit_id: str) -> tuple[SourceEntry, int]:
+        """Take a new lease epoch and cycle number for the source; the caller holds its lock."""
+        table = tables.sources
+        with self.writing() as connection:
+            row = connection.execute(select(table).where(table.c.name == source)).first()
+            if row is None:
+                fresh = {"epoch": 0, "cycles": 0, "floor_scn": 0, "paused": False, "rebaseline": False}
+                connection.execute(insert(table).values(name=source, **fresh))
+            connection.execute(
+                update(table)
+                .where(table.c.name == source)
+                .values(epoch=table.c.epoch + 1, cycles=table.c.cycles + 1)
+            )
+            row = connection.execute(select(table).where(table.c.name == source)).one()
+            entry = SourceEntry.from_row(row)
+            write_cycle(
+                connection,
+                {
+                    "source": source, "cycle": entry.cycles, "commit_id": commit_id, "epoch": entry.epoch,
+                    "status": "running", "base_cycle": entry.current, "started_at": to_text(now()),
+                },
+            )  # fmt: skip
+            return entry, entry.cycles
+
+    def take_epoch(self, source: str) -> SourceEntry:
+        """Take a new lease epoch without a cycle, for `approve`, `reject` and repairs; the caller holds its lock."""
+        table = tables.sources
+        with self.writing() as connection:
+            connection.execute(update(table).where(table.c.name == source).values(epoch=table.c.epoch + 1))
+            row = connection.execute(select(table).where(table.c.name == source)).first()
+        if row is None:
+            raise UsageError(f"read source {source}: it had no cycle yet", hint=f"run 'differ scan --source {source}'")
+        return SourceEntry.from_row(row)
+
+    def end_cycle(self, source: str, cycle: int, status: str, result: dict[str, Any]) -> None:
+        """Record how a cycle that changes nothing ended: failed, rejected or superseded."""
+        with self.writing() as connection:
+            row = connection.execute(
+                select(tables.cycles).where(tables.cycles.c.source == source, tables.cycles.c.cycle == cycle)
+            ).one()
+            body = dict(row._mapping) | {"status": status, "finished_at": to_text(now()), "result": json.dumps(result)}
+            write_cycle(connection, body)
+
+    def set_flag(self, source: str, *, paused: bool | None = None, rebaseline: bool | None = None) -> None:
+        """Pause or resume a source, or ask for a new base at its next cycle; makes the source's row if need be."""
+        table = tables.sources
+        values = {name: value for name, value in (("paused", paused), ("rebaseline", rebaseline)) if value is not None}
+        with self.writing() as connection:
+            if connection.execute(select(table.c.name).where(table.c.name == source)).first() is None:
+                fresh = {"epoch": 0, "cycles": 0, "floor_scn": 0, "paused": False, "rebaseline": False}
+                connection.execute(insert(table).values(name=source, **(fresh | values)))
+            else:
+                connection.execute(update(table).where(table.c.name == source).values(**values))
+
+    def let_go(self, source: str, snapshots: Sequence[int], cycles: Sequence[int]) -> None:
+        """Forget what these committed cycles wrote (their snapshots go, their events stay), and these whole rows."""
+        if not snapshots and not cycles:
+            return
+        table = tables.cycles
+        with self.writing() as connection:
+            connection.execute(table.delete().where(table.c.source == source, table.c.cycle.in_(cycles)))
+            rows = connection.execute(select(table).where(table.c.source == source, table.c.cycle.in_(snapshots)))
+            for row in rows.all():
+                write_cycle(connection, dict(row._mapping) | {"staged": None})
+
+    def fail_unfinished(self, source: str) -> None:
+        """Record as failed what a process left running when it died; the caller holds the source's lock."""
+        for entry in self.cycles(source, status=["running"]):
+            result = {"source": source, "cycle": entry.cycle, "status": "failed", "error": "its process ended"}
+            self.end_cycle(source, entry.cycle, "failed", result)
+
+    @staticmethod
+    def unborn(source: str) -> SourceEntry:
+        """What `source` would give before the first cycle, for a dry run."""
+        return SourceEntry(
+            name=source, epoch=0, cycles=0, current=None, seen_at=None, floor_scn=0, paused=False, rebaseline=False,
+            absent=None, position=None,
+        )  # fmt: skip
+
+
+def read_stream(connection: Connection) -> StreamEntry:
+    """The stream's row, inside a transaction; raises CorruptionError when it is gone."""
+    row = connection.execute(select(tables.stream)).first()
+    if row is None:
+        raise CorruptionError("read catalog: the stream's row is gone", hint="restore the catalog from a backup")
+    return StreamEntry(stream_id=row.stream_id, head_scn=row.head_scn, chain=row.chain)
+
+
+def write_cycle(connection: Connection, body: dict[str, Any]) -> None:
+    """Insert or replace a row of `cycles`, with its hash."""
+    names = [column.name for column in tables.cycles.columns if column.name != "row_hash"]
+    full = {name: body.get(name) for name in names}
+    full["row_hash"] = cycle_hash(full)
+    where = (tables.cycles.c.source == full["source"], tables.cycles.c.cycle == full["cycle"])
+    if connection.execute(update(tables.cycles).where(*where).values(**full)).rowcount == 0:
+        connection.execute(insert(tables.cycles).values(**full))
+
+
+def _schema_entry(row: Any) -> SchemaEntry:
+    return SchemaEntry(
+        id=row.id,
+        source=row.source,
+        version=row.version,
+        created_at=to_moment(row.created_at),
+        changes=tuple(json.loads(row.changes)),
+        schema=Schema.from_json(json.loads(row.body)),
+    )

@@ -1,0 +1,71 @@
+"""How the catalog's database is opened: SQLite with a rollback journal and `synchronous=EXTRA`, or any URL.
+
+Commits are rare and small, so durability is worth its millisecond. pysqlite's own transaction handling is switched
+off and BEGIN IMMEDIATE is sent by us, or two readers could both decide to write.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Connection, Engine, create_engine, event, make_url
+from sqlalchemy.exc import DatabaseError, OperationalError
+
+from differ.errors import BusyError, ConfigError, CorruptionError, StorageError
+from differ.storage import ensure_folder
+
+BUSY_SECONDS = 30
+
+
+def open_engine(url: str) -> Engine:
+    """An engine for the catalog; the folder of an SQLite file is made. Raises ConfigError for a URL that is none."""
+    parsed = make_url(url)
+    if parsed.get_backend_name() != "sqlite":
+        return create_engine(parsed, pool_pre_ping=True, isolation_level="SERIALIZABLE")
+    if not parsed.database or parsed.database == ":memory:":
+        raise ConfigError(f"open catalog {url}: an in-memory catalog would forget every SCN", hint="name a file")
+    path = Path(parsed.database)
+    ensure_folder(path.parent)
+    if not path.exists():
+        os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
+    engine = create_engine(parsed, connect_args={"timeout": BUSY_SECONDS})
+    event.listen(engine, "connect", _prepare_sqlite)
+    event.listen(engine, "begin", _begin_sqlite)
+    return engine
+
+
+def _prepare_sqlite(connection: Any, record: Any) -> None:
+    connection.isolation_level = None
+    cursor = connection.cursor()
+    cursor.execute("PRAGMA journal_mode=DELETE")
+    cursor.execute("PRAGMA synchronous=EXTRA")
+    cursor.execute("PRAGMA cell_size_check=ON")
+    cursor.close()
+
+
+def _begin_sqlite(connection: Connection) -> None:
+    mode = "IMMEDIATE" if connection.get_execution_options().get("differ_write") else "DEFERRED"
+    connection.exec_driver_sql(f"BEGIN {mode}")
+
+
+@contextmanager
+def catalog_errors(engine: Engine) -> Iterator[None]:
+    """Turn a driver's error inside into one of differ's, naming the catalog."""
+    name = engine.url.render_as_string(hide_password=True)
+    try:
+        yield
+    except OperationalError as error:
+        cause = str(error.orig)
+        if "locked" in cause or "busy" in cause:
+            raise BusyError(f"write catalog {name}: {cause}", hint="another process holds it; run it again") from error
+        hint = "look at the disk and the permissions of the catalog, then run it again"
+        raise StorageError(f"use catalog {name}: {cause}", hint=hint) from error
+    except DatabaseError as error:
+        cause = str(error.orig)
+        if "malformed" in cause or "not a database" in cause:
+            raise CorruptionError(f"read catalog {name}: {cause}", hint="run 'differ check'") from error
+        raise StorageError(f"use catalog {name}: {cause}", hint="look at the catalog's database") from error

@@ -1,0 +1,94 @@
+"""End a held cycle: a person approves or rejects what a guard kept.
+
+A held cycle is bound to its base cycle and its hash. Where its source belongs to a consistency group, the whole window
+is ended together.
+"""
+
+from __future__ import annotations
+
+from differ.catalog import CycleEntry
+from differ.catalog.commit import Proposal, commit
+from differ.catalog.locks import source_locks
+from differ.cycle.place import Place
+from differ.errors import CorruptionError, HeldError, UsageError
+from differ.model import CycleResult
+from differ.snapshots.manifest import read_manifest
+from differ.storage import verify
+
+
+def approve(place: Place, source: str, *, cycle: int | None = None, hash: str | None = None) -> list[CycleResult]:
+    """Commit the held cycle of a source, with its window. cycle, hash: what the caller saw; None takes what is held.
+
+    Raises HeldError when something else is held, or the state moved on; CorruptionError when its files are damaged.
+    """
+    entries = _held(place, source, cycle, hash)
+    with source_locks(place.catalog, place.locks, [entry.source for entry in entries]):
+        entries = _held(place, source, cycle, hash)
+        proposals = [_proposal(place, entry) for entry in entries]
+        bodies = commit(place.catalog, entries[0].commit_id, proposals)
+        for entry in entries:
+            place.retire(entry.source)
+    return [_result(body) for body in bodies]
+
+
+def reject(place: Place, source: str, *, cycle: int | None = None, hash: str | None = None) -> list[CycleResult]:
+    """Throw the held cycle of a source away, with its window; the next scan compares with the same base."""
+    entries = _held(place, source, cycle, hash)
+    with source_locks(place.catalog, place.locks, [entry.source for entry in entries]):
+        results = []
+        for entry in _held(place, source, cycle, hash):
+            body = {**entry.result, "status": "rejected"}
+            place.catalog.end_cycle(entry.source, entry.cycle, "rejected", body)
+            place.sweep(entry.source)
+            results.append(_result(body))
+    return results
+
+
+def _held(place: Place, source: str, cycle: int | None, hash: str | None) -> list[CycleEntry]:
+    if source not in place.settings.sources and place.catalog.source(source) is None:
+        place.settings.source(source)
+    held = place.catalog.held(source)
+    if cycle is not None and (held is None or held.cycle != cycle):
+        known = [entry for entry in place.catalog.cycles(source) if entry.cycle == cycle]
+        if not known:
+            raise UsageError(f"end held cycle {source}/{cycle}: there is no such cycle", hint="see 'differ status'")
+        now = f"cycle {held.cycle} is held now" if held else "nothing is held now"
+        raise HeldError(
+            f"end held cycle {source}/{cycle}: it is {known[0].status}; {now}", hint="look at 'differ status' again"
+        )
+    if held is None:
+        raise UsageError(f"end held cycle of {source}: nothing is held", hint="see 'differ status'")
+    entries = place.catalog.cycles(status=["held"], commit_id=held.commit_id)
+    entries.sort(key=lambda entry: entry.source)
+    if hash is not None and hash != held.result.get("hash"):
+        raise HeldError(
+            f"end held cycle {source}/{held.cycle}: its hash is {held.result.get('hash')}, not {hash}",
+            hint="look at 'differ status' again: what is held is not what you saw",
+        )
+    return entries
+
+
+def _proposal(place: Place, entry: CycleEntry) -> Proposal:
+    if entry.staged is None:
+        raise CorruptionError(f"approve {entry.source}/{entry.cycle}: the catalog lost what it wrote")
+    what = f"held cycle {entry.source}/{entry.cycle}"
+    if entry.staged.manifest is not None:
+        for file in read_manifest(place.snapshots, entry.staged.manifest, entry.source).files:
+            verify(place.snapshots, file, what)
+    for segment in entry.staged.segments:
+        verify(place.state, segment.file, what)
+    current = place.catalog.take_epoch(entry.source)
+    return Proposal(
+        source=entry.source,
+        cycle=entry.cycle,
+        epoch=current.epoch,
+        base_cycle=entry.base_cycle,
+        staged=entry.staged,
+        result={k: v for k, v in entry.result.items() if k not in ("reason", "hash", "exit_code")},
+    )
+
+
+def _result(body: dict[str, object]) -> CycleResult:
+    known = {name: body[name] for name in CycleResult.__dataclass_fields__ if name in body}
+    return CycleResult(**known)  # type: ignore[arg-type]
+

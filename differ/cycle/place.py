@@ -1,0 +1,138 @@
+"""Where a project keeps its things, and the sweep of what nothing refers to."""
+
+from __future__ import annotations
+
+import logging
+import uuid
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+from differ.catalog import Catalog, CycleEntry
+from differ.config import Settings
+from differ.diff.changes import Places
+from differ.errors import CorruptionError, NotKeptError, UsageError
+from differ.snapshots.manifest import Manifest, read_manifest
+from differ.snapshots.snapshot import Snapshot
+from differ.storage import remove_file, remove_tree
+
+log = logging.getLogger(__name__)
+ENDED_CYCLES_KEPT = 500
+"""How many cycles that left no snapshot (unchanged, failed, ...) a source keeps in the catalog."""
+
+
+@dataclass(frozen=True)
+class Place:
+    """The folders and the open catalog of one project."""
+
+    settings: Settings
+    catalog: Catalog
+
+    @cached_property
+    def snapshots(self) -> Path:
+        """The root of all snapshots."""
+        return self.settings.storage.snapshots
+
+    @cached_property
+    def state(self) -> Path:
+        """The root of segments, absent keys, locks and spill files."""
+        return self.settings.storage.state
+
+    @cached_property
+    def locks(self) -> Path:
+        """The folder of the lock files."""
+        return self.state / "locks"
+
+    def places(self, source: str, cycle: int) -> Places:
+        """Fresh, unique paths for one attempt."""
+        name = f"cycle-{cycle:08d}-{uuid.uuid4().hex[:8]}"
+        return Places(
+            folder=self.snapshots / source / name,
+            root=self.snapshots,
+            segment_stem=self.state / "segments" / source / name,
+            segment_root=self.state,
+            spill=self.state / "spill" / source / name,
+        )
+
+    def manifest(self, entry: CycleEntry) -> Manifest:
+        """The verified manifest of a committed or held cycle."""
+        if entry.staged is None or entry.staged.manifest is None:
+            raise CorruptionError(
+                f"read snapshot {entry.source}/{entry.cycle}: the catalog names no manifest", hint="run 'differ check'"
+            )
+        return read_manifest(self.snapshots, entry.staged.manifest, entry.source)
+
+    def snapshot(self, source: str, as_of: int | None = None) -> Snapshot:
+        """The state of a source at SCN `as_of` (None: now). Raises UsageError before the first cycle and above the
+        head, NotKeptError where retention removed it."""
+        stream = self.catalog.stream()
+        if as_of is not None and not 0 <= as_of <= stream.head_scn:
+            raise UsageError(
+                f"read snapshot {source} as of SCN {as_of}: the head is {stream.head_scn}", hint="see 'differ status'"
+            )
+        entry = self.catalog.snapshot_cycle(source, as_of)
+        if entry is None:
+            when = "" if as_of is None else f" as of SCN {as_of}"
+            raise UsageError(
+                f"read snapshot {source}{when}: it had no committed cycle", hint=f"run 'differ scan --source {source}'"
+            )
+        if entry.staged is None:
+            raise NotKeptError(
+                f"read snapshot {source} as of SCN {as_of}: it is no longer kept",
+                hint=f"raise 'snapshots.keep' of {source!r} for the future; 'differ events' may still hold the changes",
+            )
+        return Snapshot(self.snapshots, self.manifest(entry), scn=entry.scn_last or 0)
+
+    def retire(self, source: str) -> None:
+        """Let go of snapshots past `snapshots.keep` and of old attempts, then sweep; the caller holds the lock."""
+        keep = self.settings.source(source).snapshots.keep if source in self.settings.sources else 1
+        committed = self.catalog.cycles(source, status=["committed"])
+        old = [entry.cycle for entry in committed[keep:] if entry.staged is not None]
+        ended = self.catalog.cycles(source, status=["unchanged", "failed", "rejected", "superseded"])
+        self.catalog.let_go(source, old, [entry.cycle for entry in ended[ENDED_CYCLES_KEPT:]])
+        self.sweep(source)
+
+    def sweep(self, source: str) -> int:
+        """Remove files of a source that no retained or held cycle and no event refers to; returns bytes.
+
+        The caller holds the source's lock, so nothing that is still being written can be hit.
+        """
+        folders, files = self._referenced(source)
+        removed = remove_tree(self.state / "spill" / source)
+        for folder in _children(self.snapshots / source):
+            if folder.name not in folders:
+                removed += remove_tree(folder) if folder.is_dir() else remove_file(folder)
+        for kind in ("segments", "absent"):
+            for path in _children(self.state / kind / source):
+                if path.relative_to(self.state).as_posix() not in files:
+                    removed += remove_file(path)
+        if removed:
+            log.info("sweep source=%s bytes=%d", source, removed)
+        return removed
+
+    def _referenced(self, source: str) -> tuple[set[str], set[str]]:
+        folders: set[str] = set()
+        files: set[str] = set()
+        for entry in self.catalog.cycles(source, status=["committed", "held"]):
+            if entry.staged is None:
+                continue
+            files.update(segment.file.path for segment in entry.staged.segments)
+            if entry.staged.absent is not None:
+                files.add(entry.staged.absent.path)
+            if entry.staged.manifest is not None:
+                manifest = self.manifest(entry)
+                folders.add(_folder(entry.staged.manifest.path))
+                folders.update(_folder(file.path) for file in manifest.files)
+        current = self.catalog.source(source)
+        if current is not None and current.absent is not None:
+            files.add(current.absent.path)
+        files.update(segment.file.path for segment in self.catalog.segments(sources=[source]))
+        return folders, files
+
+
+def _children(folder: Path) -> list[Path]:
+    return sorted(folder.iterdir()) if folder.is_dir() else []
+
+
+def _folder(path: str) -> str:
+    return path.split("/")[1]

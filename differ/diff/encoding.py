@@ -1,0 +1,113 @@
+"""What the row hashes of an index were made by, and how to make them anew when that changes.
+
+Hashes of two states compare only under one encoding: the same encoder version, columns, layouts, ignored and tolerated
+columns. When any of that changes, the previous state is re-fingerprinted from its stored rows under the new rules, so
+that a change of rules is never mistaken for a change of rows. A row that has no exact form under the new rules is given
+hashes that match nothing, which makes it an update (or, when it is its key, a delete and an insert).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from decimal import Decimal
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from differ.records.canonical import layout
+from differ.records.convert import convert
+from differ.records.fingerprints import Fingerprints, fingerprint
+from differ.records.types import Schema
+from differ.snapshots.entries import EntryRuns, entry_schema, make_entries
+from differ.snapshots.index import Index, merge, open_index, write_index
+from differ.snapshots.snapshot import Snapshot
+
+
+@dataclass(frozen=True, kw_only=True)
+class Encoding:
+    """A schema with the rules of comparison. ignore: columns left out; tolerance: absolute, by column."""
+
+    schema: Schema
+    ignore: frozenset[str] = frozenset()
+    tolerance: Mapping[str, Decimal] = field(default_factory=dict)
+
+    @cached_property
+    def hashed(self) -> tuple[str, ...]:
+        """The columns that enter the row hash."""
+        return tuple(n for n in self.schema.names if n not in self.ignore and n not in self.tolerance)
+
+    @cached_property
+    def tolerated(self) -> pa.Schema:
+        """The tolerated columns in storage types; the index holds their last emitted values."""
+        return pa.schema([self.schema.arrow.field(name) for name in self.schema.names if name in self.tolerance])
+
+    @cached_property
+    def entries(self) -> pa.Schema:
+        """The schema of index entries."""
+        return entry_schema(self.tolerated)
+
+    @property
+    def rules(self) -> dict[str, Any]:
+        """The rules as configured, for people and for noticing that they were edited."""
+        tolerance = {name: str(self.tolerance[name]) for name in sorted(self.tolerance)}
+        return {"ignore": sorted(self.ignore), "tolerance": tolerance}
+
+    @property
+    def rules_text(self) -> str:
+        """The rules in words."""
+        tolerance = ", ".join(f"{name} {amount}" for name, amount in self.rules["tolerance"].items())
+        return f"ignored: {', '.join(self.rules['ignore']) or 'none'}; tolerance: {tolerance or 'none'}"
+
+    def to_json(self) -> dict[str, Any]:
+        """The manifest's form: `layout` and `rules`."""
+        return {"layout": self.layout, "rules": self.rules}
+
+    @cached_property
+    def layout(self) -> dict[str, Any]:
+        """What must be equal for an index to stay usable; the amount of a tolerance is not part of it."""
+        return {
+            "row": layout(self.schema, self.hashed),
+            "key": layout(self.schema, self.schema.key),
+            "tolerated": layout(self.schema, self.tolerated.names),
+        }
+
+    def fingerprint(self, batch: pa.RecordBatch) -> Fingerprints:
+        """Key and row hashes of storage-typed rows."""
+        return fingerprint(batch, self.schema, self.hashed)
+
+    def tolerated_values(self, batch: pa.RecordBatch) -> dict[str, pa.Array]:
+        """The tolerated columns of some rows."""
+        return {name: batch.column(name) for name in self.tolerated.names}
+
+
+def refingerprint(snapshot: Snapshot, encoding: Encoding, folder: Path, *, budget_bytes: int) -> Index:
+    """The index of a stored snapshot under another encoding, written to `folder`; positions differ from the old ones.
+
+    Cost: reads every live row once. Memory: `budget_bytes` and one range.
+    """
+    old, new = snapshot.schema, encoding.schema
+    old_key = old.with_key(name for name in new.key if name in old.types)
+    runs = EntryRuns(encoding.entries, folder, budget_bytes=budget_bytes)
+    for locations, batch in snapshot.located():
+        converted, inexact = convert(batch, old, new)
+        _, key_inexact = convert(batch.select(list(old_key.key)), old_key.key_schema, new.key_schema)
+        hashes = _spoil(encoding.fingerprint(converted), rows=inexact, keys=key_inexact)
+        runs.add(make_entries(hashes, locations, encoding.tolerated_values(converted), encoding.entries))
+    total = runs.rows
+    nothing_dead = np.zeros(0, dtype=bool)
+    entries = merge(None, nothing_dead, runs, None)
+    path = folder / "refingerprinted.arrow"
+    return open_index(folder, write_index(path, folder, entries=entries, total_rows=total, schema=encoding.entries), old.key[0])
+
+
+def _spoil(hashes: Fingerprints, *, rows: np.ndarray[Any, Any], keys: np.ndarray[Any, Any]) -> Fingerprints:
+    return Fingerprints(
+        key_hi=np.where(keys, ~hashes.key_hi, hashes.key_hi),
+        key_lo=hashes.key_lo,
+        row_hi=np.where(rows, ~hashes.row_hi, hashes.row_hi),
+        row_lo=hashes.row_lo,
+    )

@@ -1,0 +1,130 @@
+"""Before and after images of updated rows, paired by location and compared column by column.
+
+Before images are fetched in the order of their location, so each row group of the previous state is decoded once. The
+after images wait in the meantime: in memory up to a budget, beyond that in files by ranges of locations.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from differ.errors import RecordError
+from differ.records.compare import differs
+from differ.records.convert import convert
+from differ.records.fingerprints import Fingerprints
+from differ.records.keytext import key_texts
+from differ.records.types import Schema
+from differ.storage.files import storage_errors
+
+_EXTRA = ("key_hi", "key_lo", "row_hi", "row_lo", "loc")
+_BUCKETS = 64
+_CHUNK_ROWS = 1 << 16
+
+
+class WaitingUpdates:
+    """Updated rows with their hashes and old locations, handed out by ascending location in bounded chunks."""
+
+    def __init__(self, schema: pa.Schema, folder: Path, *, locations: int, budget_bytes: int) -> None:
+        self._names = schema.names
+        extra = [pa.field(f"\0{name}", pa.uint64()) for name in _EXTRA]
+        self._schema = pa.schema([*schema, *extra])
+        self._rows_schema = schema
+        self._folder = folder
+        self._width = locations // _BUCKETS + 1
+        self._budget_bytes = budget_bytes
+        self._pending: list[pa.RecordBatch] = []
+        self._pending_bytes = 0
+        self._spilled: dict[int, tuple[Path, pa.OSFile, pa.ipc.RecordBatchStreamWriter]] = {}
+
+    def add(self, rows: pa.RecordBatch, hashes: Fingerprints, locations: np.ndarray[Any, np.dtype[np.uint64]]) -> None:
+        """Keep some rows; everything is aligned."""
+        if not rows.num_rows:
+            return
+        extra = [hashes.key_hi, hashes.key_lo, hashes.row_hi, hashes.row_lo, locations.astype(np.uint64)]
+        columns = [*rows.columns, *(pa.array(values) for values in extra)]
+        batch = pa.RecordBatch.from_arrays(columns, schema=self._schema)
+        self._pending.append(batch)
+        self._pending_bytes += batch.nbytes
+        if self._pending_bytes > self._budget_bytes:
+            self._spill()
+
+    def chunks(self) -> Iterator[tuple[pa.RecordBatch, Fingerprints, np.ndarray[Any, np.dtype[np.int64]]]]:
+        """(rows, hashes, old locations) by ascending location; can be walked once."""
+        if not self._spilled:
+            yield from self._ordered(self._pending)
+            return
+        self._spill()
+        for path, file, writer in self._spilled.values():
+            with storage_errors("write", path):
+                writer.close()
+                file.close()
+        for bucket in sorted(self._spilled):
+            path = self._spilled[bucket][0]
+            with storage_errors("read", path), pa.ipc.open_stream(pa.memory_map(str(path))) as reader:
+                batches = list(reader)
+            yield from self._ordered(batches)
+
+    def _ordered(
+        self, batches: list[pa.RecordBatch]
+    ) -> Iterator[tuple[pa.RecordBatch, Fingerprints, np.ndarray[Any, np.dtype[np.int64]]]]:
+        if not batches:
+            return
+        merged = pa.concat_batches(batches)
+        order = np.argsort(merged.column("\0loc").to_numpy())
+        for start in range(0, len(order), _CHUNK_ROWS):
+            chunk = merged.take(pa.array(order[start : start + _CHUNK_ROWS]))
+            rows = pa.RecordBatch.from_arrays(chunk.columns[: len(self._names)], schema=self._rows_schema)
+            hashes = Fingerprints(**{name: chunk.column(f"\0{name}").to_numpy() for name in _EXTRA[:4]})
+            yield rows, hashes, chunk.column("\0loc").to_numpy().astype(np.int64)
+
+    def _spill(self) -> None:
+        for batch in self._pending:
+            buckets = batch.column("\0loc").to_numpy() // np.uint64(self._width)
+            order = np.argsort(buckets, kind="stable")
+            batch = batch.take(pa.array(order))
+            numbers, starts = np.unique(buckets[order], return_index=True)
+            for number, start, stop in zip(numbers, starts, [*starts[1:], len(order)], strict=True):
+                self._writer(int(number)).write_batch(batch.slice(int(start), int(stop - start)))
+        self._pending.clear()
+        self._pending_bytes = 0
+
+    def _writer(self, bucket: int) -> pa.ipc.RecordBatchStreamWriter:
+        if bucket not in self._spilled:
+            path = self._folder / f"updates-{bucket:02d}.arrows"
+            with storage_errors("create", path):
+                file = pa.OSFile(str(path), mode="wb")
+            self._spilled[bucket] = (path, file, pa.ipc.new_stream(file, self._schema))
+        return self._spilled[bucket][2]
+
+
+def changed_columns(before: pa.RecordBatch, old: Schema, after: pa.RecordBatch, new: Schema, *, source: str) -> pa.ListArray:
+    """For each pair of rows, the columns of `new` whose values differ, in its order.
+
+    Raises RecordError when the keys of a pair are not the same: then two keys share one 128-bit hash.
+    """
+    converted, _ = convert(before, old, new)
+    matrix = np.zeros((after.num_rows, len(new.names)), dtype=bool)
+    for number, name in enumerate(new.names):
+        moved = differs(converted.column(name), after.column(name), new.types[name])
+        if name in old.types and old.types[name] != new.types[name]:
+            was_null = before.column(name).is_null().to_numpy(zero_copy_only=False)
+            lost = converted.column(name).is_null().to_numpy(zero_copy_only=False) & ~was_null
+            moved = moved | lost
+        matrix[:, number] = moved
+    key_columns = [new.names.index(name) for name in new.key]
+    collided = np.flatnonzero(matrix[:, key_columns].any(axis=1))
+    if len(collided):
+        text = key_texts(after.slice(int(collided[0]), 1).select(list(new.key)), new.key_schema)[0].as_py()
+        raise RecordError(
+            f"scan {source}: the key {text} has the 128-bit hash of another key",
+            hint="the two cannot be told apart by their fingerprints; leave one of them out of the source",
+        )
+    _, columns = np.nonzero(matrix)
+    offsets = np.concatenate(([0], np.cumsum(matrix.sum(axis=1)))).astype(np.int32)
+    values = pa.array(new.names, type=pa.string()).take(pa.array(columns))
+    return pa.ListArray.from_arrays(pa.array(offsets), values)

@@ -1,0 +1,206 @@
+"""A project as its users see it from Python; the command line says the same in words.
+
+Every method that changes something is one cycle, one approval or one small catalog write, and safe to call from several
+processes. Results are frozen records; nothing here prints.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cached_property
+from typing import Any
+
+from differ.catalog import Catalog
+from differ.config import Settings
+from differ.cycle import Place, approve, reject, run_cycles
+from differ.cycle.procedure import RunOptions
+from differ.errors import UsageError
+from differ.formats.batch import EventBatch
+from differ.formats.events import change_events
+from differ.formats.keys import key_mask, parse_key
+from differ.formats.net import net_changes
+from differ.model import ChangeEvent, CycleResult
+from differ.relay.reader import EventReader
+from differ.snapshots.snapshot import Snapshot
+
+
+class Project:
+    """An open project: its settings, catalog and folders. Use `differ.open`."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+
+    @cached_property
+    def catalog(self) -> Catalog:
+        """The catalog, opened (and made, the first time) when first needed."""
+        return Catalog(self.settings.storage.catalog)
+
+    @cached_property
+    def place(self) -> Place:
+        """The folders with the catalog."""
+        return Place(self.settings, self.catalog)
+
+    def close(self) -> None:
+        """Close the catalog's connections; also done by leaving `with`."""
+        if "catalog" in self.__dict__:
+            self.catalog.close()
+
+    def __enter__(self) -> Project:
+        return self
+
+    def __exit__(self, *details: object) -> None:
+        self.close()
+
+    # -- cycles ----------------------------------------------------------------------------------------------------
+
+    def scan(self, source: str, options: RunOptions | None = None) -> CycleResult:
+        """Run one cycle of a source now. A failed scan is a result with `status` "failed" and its error, not an
+        exception; raises UsageError for a source that scheduler.yaml does not name."""
+        group = self.settings.group_of(self.settings.source(source).name)
+        if group is None:
+            return run_cycles(self.place, [source], options)[0]
+        results = run_cycles(self.place, group.sources, options)
+        return next(result for result in results if result.source == source)
+
+    def scan_group(self, group: str, options: RunOptions | None = None) -> list[CycleResult]:
+        """Run one cycle of a consistency group: its sources in one consistent read, committed as one window."""
+        return run_cycles(self.place, self.settings.group(group).sources, options)
+
+    def units(self, *, paused: bool = False) -> list[tuple[str, ...]]:
+        """What `--all` runs, one window each: the groups, then the other sources; paused ones only when asked for."""
+        grouped = {source for group in self.settings.consistency_groups.values() for source in group.sources}
+        units = [tuple(group.sources) for group in self.settings.consistency_groups.values()]
+        units += [(name,) for name in self.settings.sources if name not in grouped]
+        resting = set() if paused else {entry.name for entry in self.catalog.sources() if entry.paused}
+        return [unit for unit in units if not resting & set(unit)]
+
+    def scan_all(self, options: RunOptions | None = None) -> list[CycleResult]:
+        """One cycle of everything that is not paused, one window after the other; one failure does not stop the rest."""
+        return [result for unit in self.units() for result in run_cycles(self.place, unit, options)]
+
+    def approve(self, source: str, *, cycle: int | None = None, hash: str | None = None) -> list[CycleResult]:
+        """Commit what a guard holds; see `differ.cycle.ending.approve`."""
+        return approve(self.place, source, cycle=cycle, hash=hash)
+
+    def reject(self, source: str, *, cycle: int | None = None, hash: str | None = None) -> list[CycleResult]:
+        """Throw away what a guard holds; see `differ.cycle.ending.reject`."""
+        return reject(self.place, source, cycle=cycle, hash=hash)
+
+    def pause(self, source: str) -> None:
+        """Leave the source out of the schedule and of `--all`; idempotent."""
+        self.catalog.set_flag(self.settings.source(source).name, paused=True)
+
+    def resume(self, source: str) -> None:
+        """Take the source back into the schedule; idempotent."""
+        self.catalog.set_flag(self.settings.source(source).name, paused=False)
+
+    def rebaseline(self, source: str, options: RunOptions | None = None) -> CycleResult:
+        """Scan now and make what is read the new base, without events; consumers of the source must bootstrap."""
+        self.catalog.set_flag(self.settings.source(source).name, rebaseline=True)
+        return self.scan(source, options)
+
+    # -- reading back ----------------------------------------------------------------------------------------------
+
+    def snapshot(self, source: str, as_of: int | None = None) -> Snapshot:
+        """The state of a source at an SCN (None: now). An SCN inside a window is rounded down to the window before;
+        `Snapshot.scn` says which. Raises UsageError above the head, NotKeptError past retention."""
+        return self.place.snapshot(source, as_of)
+
+    def event_batches(
+        self, source: str | Sequence[str] | None = None, *, since: int = 0, until: int | None = None, key: str | None = None
+    ) -> Iterator[EventBatch]:
+        """Columnar events above `since` and up to `until`, in SCN order. key: as on the command line; needs one source.
+
+        Raises UsageError for SCNs that make no sense.
+        """
+        names = [source] if isinstance(source, str) else list(source or ())
+        for name in names:
+            self.known(name)
+        head = self.catalog.stream().head_scn
+        if since < 0 or (until is not None and until < since):
+            raise UsageError(
+                f"read events {since}..{until}: no such range",
+                hint="SCNs are 0 or more, and 'until' is not below 'since'",
+            )
+        if since > head:
+            raise UsageError(f"read events since SCN {since}: the head is {head}", hint="see 'differ status'")
+        batches = EventReader(self.catalog, self.place.state).batches(since, until, sources=names)
+        return batches if key is None else self._of_key(batches, names, key)
+
+    def events(
+        self, source: str | Sequence[str] | None = None, *, since: int = 0, until: int | None = None, key: str | None = None
+    ) -> Iterator[ChangeEvent]:
+        """The same as `event_batches`, event by event."""
+        for batch in self.event_batches(source, since=since, until=until, key=key):
+            yield from change_events(batch)
+
+    def net_changes(self, source: str, since: int, until: int) -> Iterator[dict[str, Any]]:
+        """What is different between the states at two SCNs: at most one change a key, as NDJSON objects."""
+        return net_changes(self.event_batches(source, since=since, until=until))
+
+    def known(self, source: str) -> str:
+        """The name, if scheduler.yaml or the catalog knows it; raises UsageError with the nearest one."""
+        if self.catalog.source(source) is None:
+            self.settings.source(source)
+        return source
+
+    def status(self) -> Mapping[str, Any]:
+        """What `differ status --json` prints: stream, and where every source stands."""
+        stream = self.catalog.stream()
+        names = list(self.settings.sources)
+        names += [entry.name for entry in self.catalog.sources() if entry.name not in self.settings.sources]
+        return {
+            "stream": stream.stream_id,
+            "head_scn": stream.head_scn,
+            "sources": [self._source_status(name) for name in names],
+        }
+
+    def _source_status(self, name: str) -> dict[str, Any]:
+        entry = self.catalog.source(name)
+        held = self.catalog.held(name) if entry else None
+        last = self.catalog.cycles(name, limit=1) if entry else []
+        group = self.settings.group_of(name)
+        configured = self.settings.sources.get(name)
+        body: dict[str, Any] = {
+            "source": name,
+            "iterator": configured.iterator if configured else None,
+            "group": group.name if group else None,
+            "configured": configured is not None,
+            "paused": bool(entry and entry.paused),
+            "rows": None,
+            "cycle": last[0].cycle if last else None,
+            "status": last[0].status if last else "never",
+            "last_error": last[0].result.get("error") if last else None,
+            "seen_at": entry.seen_at.isoformat().replace("+00:00", "Z") if entry and entry.seen_at else None,
+            "scn": None,
+            "floor_scn": entry.floor_scn if entry else 0,
+            "waiting_deletes": entry.absent.rows if entry and entry.absent else 0,
+            "position": entry.position.text if entry and entry.position else None,
+            "held": None,
+        }
+        if entry and entry.current is not None:
+            current = self.catalog.cycle(name, entry.current)
+            body |= {"rows": current.result.get("rows"), "scn": current.scn_last}
+            if current.staged is not None and current.staged.manifest is not None:
+                body["rows"] = current.staged.manifest.rows
+        if held:
+            body["held"] = {
+                name: held.result.get(name) for name in ("cycle", "reason", "hash", "inserts", "updates", "deletes", "rows")
+            }
+        return body
+
+    def _of_key(self, batches: Iterator[EventBatch], names: list[str], key: str) -> Iterator[EventBatch]:
+        if len(names) != 1:
+            raise UsageError(f"read events of key {key!r}: of which source?", hint="name one source")
+        found = self.catalog.schemas(names[0])
+        if not found:
+            raise UsageError(f"read events of {names[0]}: it had no cycle yet", hint=f"run 'differ scan --source {names[0]}'")
+        parsed = parse_key(key, found[-1].schema)
+
+        def matching() -> Iterator[EventBatch]:
+            for batch in batches:
+                chosen = batch.take(key_mask(batch, parsed))
+                if len(chosen):
+                    yield chosen
+
+        return matching()

@@ -1,0 +1,1 @@
+"""The durable, SCN-indexed buffer of events."""

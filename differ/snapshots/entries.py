@@ -1,0 +1,129 @@
+"""Index entries on their way into an index: collected in any order, handed out sorted by key hash.
+
+An entry is a row of an Arrow batch: key_hi, key_lo, row_hi, row_lo, loc (uint64), then one column for each tolerated
+column, named `tolerated.<column>`, with the value last emitted. Past a budget the entries are spilled to files by the
+top bits of the key hash, so that sorting needs the memory of one range, not of the table.
+
+Source: the partitioning step of Grace hash join, with sorting inside a partition.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from differ.records.fingerprints import Fingerprints
+from differ.storage.files import storage_errors
+
+HASHES = ("key_hi", "key_lo", "row_hi", "row_lo")
+SPILL_BITS = 6
+ENTRY_BYTES = 40
+
+
+def entry_schema(tolerated: pa.Schema) -> pa.Schema:
+    """The Arrow schema of entries with these tolerated columns."""
+    fields = [pa.field(name, pa.uint64(), nullable=False) for name in (*HASHES, "loc")]
+    return pa.schema([*fields, *(field.with_name(f"tolerated.{field.name}") for field in tolerated)])
+
+
+def make_entries(
+    fingerprints: Fingerprints, loc: np.ndarray[Any, np.dtype[np.uint64]], tolerated: Mapping[str, pa.Array], schema: pa.Schema
+) -> pa.RecordBatch:
+    """Entries of some rows; `loc` and the tolerated values are aligned with the fingerprints."""
+    columns = [pa.array(getattr(fingerprints, name)) for name in HASHES]
+    columns.append(pa.array(loc.astype(np.uint64, copy=False)))
+    columns.extend(tolerated[field.name.removeprefix("tolerated.")] for field in list(schema)[5:])
+    return pa.RecordBatch.from_arrays(columns, schema=schema)
+
+
+class EntryRuns:
+    """Entries collected up to `budget_bytes` in memory, beyond that in files below `folder`."""
+
+    def __init__(self, schema: pa.Schema, folder: Path, *, budget_bytes: int) -> None:
+        self.schema = schema
+        self.rows = 0
+        self._folder = folder
+        self._budget_bytes = budget_bytes
+        self._pending: list[pa.RecordBatch] = []
+        self._pending_bytes = 0
+        self._spilled: dict[int, tuple[Path, pa.OSFile, pa.ipc.RecordBatchStreamWriter]] = {}
+
+    def add(self, entries: pa.RecordBatch) -> None:
+        """Collect a batch of entries."""
+        if not entries.num_rows:
+            return
+        self.rows += entries.num_rows
+        self._pending.append(entries)
+        self._pending_bytes += entries.nbytes
+        if self._pending_bytes > self._budget_bytes:
+            self._spill()
+
+    def ranges(self) -> Iterator[tuple[int, int, pa.RecordBatch]]:
+        """Sorted entries by ascending key-hash range: (first key_hi, last key_hi, entries), covering all of 64 bits."""
+        if not self._spilled:
+            yield 0, 2**64 - 1, self._sorted(self._pending)
+            self._pending.clear()
+            return
+        self._spill()
+        for path, file, writer in self._spilled.values():
+            with storage_errors("write", path):
+                writer.close()
+                file.close()
+        width = 2 ** (64 - SPILL_BITS)
+        for part in range(2**SPILL_BITS):
+            batches: list[pa.RecordBatch] = []
+            if part in self._spilled:
+                path = self._spilled[part][0]
+                with storage_errors("read", path), pa.ipc.open_stream(pa.memory_map(str(path))) as reader:
+                    batches = list(reader)
+            yield part * width, (part + 1) * width - 1, self._sorted(batches)
+
+    def _sorted(self, batches: list[pa.RecordBatch]) -> pa.RecordBatch:
+        if not batches:
+            return pa.RecordBatch.from_pylist([], schema=self.schema)
+        merged = pa.Table.from_batches(batches, schema=self.schema).combine_chunks().to_batches()[0]
+        return merged.take(pa.array(sort_order(column(merged, "key_hi"), column(merged, "key_lo"))))
+
+    def _spill(self) -> None:
+        if not self._pending:
+            return
+        merged = pa.Table.from_batches(self._pending, schema=self.schema).combine_chunks().to_batches()[0]
+        self._pending.clear()
+        self._pending_bytes = 0
+        parts = (column(merged, "key_hi") >> np.uint64(64 - SPILL_BITS)).astype(np.uint8)
+        order = np.argsort(parts, kind="stable")
+        merged = merged.take(pa.array(order))
+        bounds = np.searchsorted(parts[order], np.arange(2**SPILL_BITS + 1))
+        for part in range(2**SPILL_BITS):
+            start, stop = int(bounds[part]), int(bounds[part + 1])
+            if stop > start:
+                self._writer(part).write_batch(merged.slice(start, stop - start))
+
+    def _writer(self, part: int) -> pa.ipc.RecordBatchStreamWriter:
+        if part not in self._spilled:
+            path = self._folder / f"entries-{part:02d}.arrows"
+            with storage_errors("create", path):
+                file = pa.OSFile(str(path), mode="wb")
+            self._spilled[part] = (path, file, pa.ipc.new_stream(file, self.schema))
+        return self._spilled[part][2]
+
+
+def column(batch: pa.RecordBatch, name: str) -> np.ndarray[Any, np.dtype[np.uint64]]:
+    """A hash or location column as NumPy, without a copy."""
+    values: np.ndarray[Any, np.dtype[np.uint64]] = batch.column(name).to_numpy(zero_copy_only=True)
+    return values
+
+
+def sort_order(
+    high: np.ndarray[Any, np.dtype[np.uint64]], low: np.ndarray[Any, np.dtype[np.uint64]]
+) -> np.ndarray[Any, np.dtype[np.int64]]:
+    """The order that sorts by (high, low); a second pass is made only where two high halves are equal."""
+    order = np.argsort(high, kind="stable")
+    ordered = high[order]
+    if ordered.size > 1 and bool((ordered[1:] == ordered[:-1]).any()):
+        return np.lexsort((low, high))
+    return order

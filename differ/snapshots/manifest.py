@@ -1,0 +1,139 @@
+"""The manifest: which immutable files make up a snapshot.
+
+Rows are numbered through the parts in the order listed, base first, then deltas; the number of a row is its location.
+Which rows are alive is what the index says; a reader without the index can use `removed` instead: a row of part p is
+dead when its key stands in a removed file of a later cycle.
+
+Write order: parts, removed, index, manifest, then the catalog's commit. Read order: the reverse.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from differ.errors import CorruptionError
+from differ.records.types import Schema
+from differ.storage import StoredFile, create, verify
+from differ.storage.files import CHECK_HINT
+
+FORMAT = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Part:
+    """A Parquet file of rows; `first_row` is the location of its first."""
+
+    kind: Literal["base", "delta"]
+    cycle: int
+    first_row: int
+    file: StoredFile
+
+    @property
+    def end_row(self) -> int:
+        """The location after its last row."""
+        return self.first_row + self.file.rows
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Removed:
+    """A Parquet file of the keys whose older rows died in a cycle (deleted or replaced)."""
+
+    cycle: int
+    file: StoredFile
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Manifest:
+    """A snapshot's table of contents. encoding: what the row hashes of the index were made by (`Encoding.to_json`)."""
+
+    source: str
+    cycle: int
+    rows: int
+    schema: Schema
+    encoding: Mapping[str, Any]
+    parts: tuple[Part, ...]
+    removed: tuple[Removed, ...]
+    index: StoredFile
+
+    @property
+    def part_rows(self) -> int:
+        """Rows in all parts, dead ones too."""
+        return self.parts[-1].end_row if self.parts else 0
+
+    @property
+    def base_bytes(self) -> int:
+        """Bytes of the base parts."""
+        return sum(part.file.bytes for part in self.parts if part.kind == "base")
+
+    @property
+    def delta_bytes(self) -> int:
+        """Bytes of the delta parts."""
+        return sum(part.file.bytes for part in self.parts if part.kind == "delta")
+
+    @property
+    def files(self) -> list[StoredFile]:
+        """Every file the snapshot needs, without the manifest itself."""
+        return [*(part.file for part in self.parts), *(item.file for item in self.removed), self.index]
+
+    def to_json(self) -> dict[str, Any]:
+        """The file's content."""
+        return {
+            "format": FORMAT,
+            "source": self.source,
+            "cycle": self.cycle,
+            "rows": self.rows,
+            "schema": self.schema.to_json(),
+            "encoding": dict(self.encoding),
+            "parts": [
+                {"kind": part.kind, "cycle": part.cycle, "first_row": part.first_row} | part.file.to_json()
+                for part in self.parts
+            ],
+            "removed": [{"cycle": item.cycle} | item.file.to_json() for item in self.removed],
+            "index": self.index.to_json(),
+        }
+
+    @classmethod
+    def from_json(cls, body: Mapping[str, Any]) -> Manifest:
+        """Read what `to_json` wrote."""
+        return cls(
+            source=body["source"],
+            cycle=body["cycle"],
+            rows=body["rows"],
+            schema=Schema.from_json(body["schema"]),
+            encoding=body["encoding"],
+            parts=tuple(
+                Part(
+                    kind=item["kind"],
+                    cycle=item["cycle"],
+                    first_row=item["first_row"],
+                    file=StoredFile.from_json(item),
+                )
+                for item in body["parts"]
+            ),
+            removed=tuple(Removed(cycle=item["cycle"], file=StoredFile.from_json(item)) for item in body["removed"]),
+            index=StoredFile.from_json(body["index"]),
+        )
+
+
+def write_manifest(root: Path, folder: Path, manifest: Manifest) -> StoredFile:
+    """Write `manifest.json` into the cycle's folder, durably."""
+    body = json.dumps(manifest.to_json(), indent=1).encode()
+    with create(folder / "manifest.json") as file:
+        file.write(body)
+        return file.commit(root=root, rows=manifest.rows)
+
+
+def read_manifest(root: Path, file: StoredFile, source: str) -> Manifest:
+    """Read and verify a manifest; raises CorruptionError."""
+    path = verify(root, file, f"snapshot {source}")
+    try:
+        body = json.loads(path.read_bytes())
+        if body["format"] != FORMAT:
+            raise CorruptionError(f"read snapshot {source}: {path} has format {body['format']}, not {FORMAT}")
+        return Manifest.from_json(body)
+    except (ValueError, KeyError, TypeError) as error:
+        raise CorruptionError(f"read snapshot {source}: {path}: {error!r}", hint=CHECK_HINT) from error

@@ -1,0 +1,84 @@
+"""An open snapshot: the state of a source, merged from base and deltas by the index.
+
+`state(n) = base + deltas`: the index says which rows are alive, so merging is a mask and never a join.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+
+from differ.records.types import Schema
+from differ.snapshots.index import Index, open_index
+from differ.snapshots.manifest import Manifest
+from differ.snapshots.parts import PartReader
+
+if TYPE_CHECKING:
+    import pandas
+
+
+class Snapshot:
+    """The state of `manifest.source` after cycle `manifest.cycle`; files are verified as they are opened."""
+
+    def __init__(self, root: Path, manifest: Manifest, *, scn: int = 0) -> None:
+        self.root = root
+        self.manifest = manifest
+        self.scn = scn
+        self._what = f"snapshot {manifest.source}/{manifest.cycle}"
+
+    @property
+    def schema(self) -> Schema:
+        """The schema of its rows."""
+        return self.manifest.schema
+
+    @property
+    def rows(self) -> int:
+        """How many rows are alive."""
+        return self.manifest.rows
+
+    @cached_property
+    def index(self) -> Index:
+        """The fingerprint index, memory-mapped."""
+        return open_index(self.root, self.manifest.index, self.manifest.source)
+
+    @cached_property
+    def parts(self) -> PartReader:
+        """The rows by location."""
+        return PartReader(self.root, self.manifest.parts, self.schema.arrow, self._what)
+
+    def take(self, locations: np.ndarray[Any, np.dtype[np.int64]]) -> pa.RecordBatch:
+        """The rows at these ascending locations."""
+        return self.parts.take(locations)
+
+    def located(
+        self, *, columns: Sequence[str] | None = None
+    ) -> Iterator[tuple[np.ndarray[Any, np.dtype[np.int64]], pa.RecordBatch]]:
+        """Live rows with their locations, one row group at a time, in location order."""
+        alive = self.index.live(self.manifest.part_rows)
+        for first, batch in self.parts.groups(columns=columns):
+            locations = np.arange(first, first + batch.num_rows, dtype=np.int64)
+            if alive is not None:
+                mask = alive[first : first + batch.num_rows]
+                locations, batch = locations[mask], batch.filter(pa.array(mask))
+            if batch.num_rows:
+                yield locations, batch
+
+    def to_batches(self) -> Iterator[pa.RecordBatch]:
+        """Live rows in bounded batches, in storage types."""
+        for _, batch in self.located():
+            yield batch
+
+    def to_arrow(self) -> pa.Table:
+        """All live rows; memory grows with the source."""
+        return pa.Table.from_batches(self.to_batches(), schema=self.schema.arrow)
+
+    def to_pandas(self) -> pandas.DataFrame:
+        """All live rows as a data frame with Arrow-backed columns, so that no value changes."""
+        import pandas
+
+        return self.to_arrow().to_pandas(types_mapper=pandas.ArrowDtype)

@@ -1,0 +1,240 @@
+"""Local files that are whole or absent: temp name, write, fsync, rename, fsync the folder.
+
+Files are immutable once they have their name, and named uniquely, so a reader that starts from the catalog never sees
+half a file, and what a crash leaves behind is swept because nothing refers to it.
+
+Source: restic's local backend; Pillai et al., "All File Systems Are Not Created Equal", OSDI 2014.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+import xxhash
+
+from differ.errors import CorruptionError, DifferError, StorageError
+from differ.storage import seam
+
+TEMPORARY_SUFFIX = ".tmp"
+_BLOCK_BYTES = 1 << 20
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoredFile:
+    """A finished file: path relative to its root, size in bytes, xxh3_128 of its content in hex, rows it holds."""
+
+    path: str
+    bytes: int
+    hash: str
+    rows: int
+
+    def to_json(self) -> dict[str, Any]:
+        """The manifest's form; `from_json` reads it back."""
+        return {"path": self.path, "bytes": self.bytes, "hash": self.hash, "rows": self.rows}
+
+    @classmethod
+    def from_json(cls, body: dict[str, Any]) -> StoredFile:
+        """Read what `to_json` wrote."""
+        return cls(path=body["path"], bytes=body["bytes"], hash=body["hash"], rows=body["rows"])
+
+
+class HashedFile:
+    """A binary file being written under a temporary name, hashed as it grows.
+
+    Only appends: writers of Parquet and Arrow IPC never seek back. `commit` gives it its name, `abandon` removes it;
+    both may be called once.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._temporary = path.with_name(f".{path.name}{TEMPORARY_SUFFIX}")
+        self._hash = xxhash.xxh3_128()
+        self._bytes = 0
+        with storage_errors("create", path):
+            seam.at("file.create")
+            descriptor = os.open(self._temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+            self._file: IO[bytes] = os.fdopen(descriptor, "wb", buffering=_BLOCK_BYTES)
+
+    @property
+    def bytes_written(self) -> int:
+        """How much was written so far."""
+        return self._bytes
+
+    def write(self, data: Any) -> int:
+        """Append `data` (any buffer). Raises StorageError."""
+        with storage_errors("write", self.path):
+            seam.at("file.write")
+            view = memoryview(data).cast("B")
+            self._file.write(view)
+            self._hash.update(view)
+            self._bytes += view.nbytes
+            return view.nbytes
+
+    def tell(self) -> int:
+        """The position, which is always the end."""
+        return self._bytes
+
+    def flush(self) -> None:
+        """Hand buffered bytes to the system."""
+        with storage_errors("write", self.path):
+            self._file.flush()
+
+    def close(self) -> None:
+        """Do nothing: the Arrow writers close what they write to, and `commit` must come after them."""
+
+    @property
+    def closed(self) -> bool:
+        """Whether the file was committed or abandoned."""
+        return self._file.closed
+
+    def readable(self) -> bool:
+        """Never."""
+        return False
+
+    def writable(self) -> bool:
+        """Always."""
+        return True
+
+    def seekable(self) -> bool:
+        """Never."""
+        return False
+
+    def commit(self, *, root: Path, rows: int = 0) -> StoredFile:
+        """Sync, check the size, rename, sync the folder; return what the manifest says of the file."""
+        with storage_errors("write", self.path):
+            self._file.flush()
+            seam.at("file.fsync")
+            os.fsync(self._file.fileno())
+            size = os.fstat(self._file.fileno()).st_size
+            self._file.close()
+            if size != self._bytes:
+                raise StorageError(f"write {self.path}: {self._bytes} bytes were written, {size} arrived")
+            seam.at("file.rename")
+            os.rename(self._temporary, self.path)
+            sync_folder(self.path.parent)
+        relative = self.path.relative_to(root).as_posix()
+        return StoredFile(path=relative, bytes=self._bytes, hash=self._hash.hexdigest(), rows=rows)
+
+    def abandon(self) -> None:
+        """Close and remove the temporary file, if it is still there."""
+        with suppress(OSError):
+            self._file.close()
+        with suppress(OSError):
+            self._temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def create(path: Path) -> Iterator[HashedFile]:
+    """Give a file to write; the caller commits it, and whatever was not committed is removed."""
+    file = HashedFile(path)
+    try:
+        yield file
+    finally:
+        if not file.closed:
+            file.abandon()
+
+
+def ensure_folder(path: Path) -> Path:
+    """Make the folder (mode 0700) and its parents durable; idempotent."""
+    with storage_errors("create folder", path):
+        missing = [folder for folder in (path, *path.parents) if not folder.exists()]
+        for folder in reversed(missing):
+            seam.at("folder.create")
+            folder.mkdir(mode=0o700, exist_ok=True)
+            sync_folder(folder.parent)
+    return path
+
+
+def sync_folder(path: Path) -> None:
+    """Make the names in a folder durable."""
+    seam.at("folder.fsync")
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def file_hash(path: Path) -> tuple[int, str]:
+    """Size in bytes and xxh3_128 in hex of a file, read once in blocks."""
+    digest = xxhash.xxh3_128()
+    size = 0
+    with path.open("rb", buffering=0) as file:
+        while block := file.read(_BLOCK_BYTES):
+            digest.update(block)
+            size += len(block)
+    return size, digest.hexdigest()
+
+
+def verify(root: Path, file: StoredFile, what: str) -> Path:
+    """The path of a stored file whose size and hash are as recorded; raises CorruptionError. Reads it all."""
+    path = check_size(root, file, what)
+    _, digest = file_hash(path)
+    if digest != file.hash:
+        raise CorruptionError(f"read {what}: checksum mismatch in {path}", hint=CHECK_HINT)
+    return path
+
+
+def check_size(root: Path, file: StoredFile, what: str) -> Path:
+    """The path of a stored file that is there with the recorded size; raises CorruptionError."""
+    path = root / file.path
+    try:
+        size = path.stat().st_size
+    except FileNotFoundError:
+        raise CorruptionError(f"read {what}: {path} is missing", hint=CHECK_HINT) from None
+    if size != file.bytes:
+        raise CorruptionError(f"read {what}: {path} has {size} bytes, not {file.bytes}", hint=CHECK_HINT)
+    return path
+
+
+def remove_file(path: Path) -> int:
+    """Remove a file if it is there and return the bytes it held."""
+    with storage_errors("remove", path):
+        try:
+            size = path.stat().st_size
+        except FileNotFoundError:
+            return 0
+        seam.at("file.remove")
+        path.unlink(missing_ok=True)
+        return size
+
+
+def remove_tree(path: Path) -> int:
+    """Remove a folder and all in it if it is there and return the bytes it held."""
+    if not path.exists():
+        return 0
+    size = sum(item.stat().st_size for item in path.rglob("*") if item.is_file())
+    with storage_errors("remove", path):
+        seam.at("folder.remove")
+        shutil.rmtree(path)
+    return size
+
+
+CHECK_HINT = "run 'differ check --read-data' to see what is damaged, then 'differ repair'"
+_HINTS = {
+    errno.ENOSPC: "the disk is full: free some space ('differ gc' sweeps what nothing refers to) and run it again",
+    errno.EDQUOT: "the disk quota is used up: free some space and run it again",
+    errno.EACCES: "give this user write access to the project's folders",
+    errno.EROFS: "the file system is mounted read-only",
+    errno.EIO: "the device reported an input/output error: check the disk before the next run",
+}
+
+
+@contextmanager
+def storage_errors(operation: str, path: Path | str) -> Iterator[None]:
+    """Turn an OSError inside into a StorageError that names operation and path."""
+    try:
+        yield
+    except DifferError:
+        raise
+    except OSError as error:
+        cause = error.strerror or str(error)
+        hint = _HINTS.get(error.errno or 0, "look at the path and run it again")
+        raise StorageError(f"{operation} {path}: {cause}", hint=hint) from error
