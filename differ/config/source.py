@@ -32,7 +32,10 @@ class ScheduleSettings(Section):
     """When cycles are started by `differ run`: `every` or `cron`, exactly one."""
 
     every_seconds: Duration | None = Field(
-        None, alias="every", description="Time from one start to the next, at least 1s.", examples=["5m"]
+        None,
+        alias="every",
+        description="Time from one start to the next, at least 1s; the first is when `differ run` starts.",
+        examples=["5m"],
     )
     cron: CronText | None = Field(
         None,
