@@ -109,7 +109,8 @@ def test_json_values_by_type(type_, value, expected):
 
 def test_a_key_may_be_of_any_type():
     samples = {
-        "bool": (True, "true"), "float": (1.5, "1.5"), "bytes": (b"a", '"YQ=="'), "date": (date(2026, 1, 2), '"2026-01-02"'),
+        "bool": (True, "true"), "float": (1.5, "1.5"), "bytes": (b"a", '"YQ=="'),
+        "date": (date(2026, 1, 2), '"2026-01-02"'),
         "duration": (1, '"PT0.000001S"'), "decimal": (Decimal("1.50"), '"1.5"'), "list<int>": ([1, None], "[1,null]"),
     }  # fmt: skip
     for name, (value, expected) in samples.items():
