@@ -46,7 +46,7 @@ LINE_BYTES_MAX = 16 * 1024
 _ALL_DAYS = 7
 _OUTCOMES = {
     0: (logging.INFO, "finished"),
-    1: (logging.INFO, "finished with changes"),
+    1: (logging.ERROR, "crashed"),  # Python's own code; nobody asked for --fail-if-changed
     2: (logging.ERROR, "refused: usage or configuration"),
     3: (logging.ERROR, "failed"),
     4: (logging.WARNING, "is held by a guard; see 'differ status'"),

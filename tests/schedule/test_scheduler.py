@@ -99,6 +99,7 @@ def test_output_that_is_no_text_or_has_no_end_of_line_is_logged(tmp_path: Path, 
     ("end", "line"),
     [
         ("sys.exit(0)", "INFO scan orders: finished after"),
+        ("raise ValueError", "ERROR scan orders: crashed after"),
         ("sys.exit(2)", "ERROR scan orders: refused: usage or configuration"),
         ("sys.exit(3)", "ERROR scan orders: failed after"),
         ("sys.exit(4)", "WARNING scan orders: is held by a guard; see 'differ status'"),
