@@ -50,25 +50,25 @@ def parse_url(source: str, text: str) -> sa.URL:
     """Parse a URL and complete its driver. Raises ConfigError, also for asynchronous drivers."""
     try:
         url = sa.make_url(text)
-        dialect = url.get_dialect() if "+" in url.drivername else None
+        if "+" not in url.drivername:
+            backend = {"postgres": "postgresql"}.get(url.drivername, url.drivername)
+            driver = next(iter(dialect_of(url).drivers), None)
+            url = url.set(drivername=f"{backend}+{driver}" if driver else backend)
+        is_async = url.get_dialect().is_async
     except sa.exc.NoSuchModuleError:
         raise ConfigError(
-            f"source {source}: options: url: no SQLAlchemy dialect is installed for {url.drivername!r}",
+            f"source {source}: options: url: no SQLAlchemy dialect is installed for {text.partition(':')[0]!r}",
             hint="sqlite, postgresql and mariadb are built in; others come with a package of their own",
         ) from None
     except (sa.exc.ArgumentError, ValueError):
         raise ConfigError(
             f"source {source}: options: url is not a database URL", hint="for example postgresql://user@host/database"
         ) from None
-    if dialect is not None and dialect.is_async:
+    if is_async:
         raise ConfigError(
             f"source {source}: options: url: {url.drivername} is an asynchronous driver",
-            hint=f"write {dialect_of(url).__class__.__name__} without the driver's name, as in {url.get_backend_name()}://",
+            hint=f"leave the driver out, as in {url.get_backend_name()}://",
         )
-    if "+" not in url.drivername:
-        drivers = dialect_of(url).drivers
-        backend = {"postgres": "postgresql"}.get(url.drivername, url.drivername)
-        url = url.set(drivername=f"{backend}+{next(iter(drivers))}" if drivers else backend)
     return url
 
 

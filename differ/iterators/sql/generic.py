@@ -17,7 +17,7 @@ from differ.errors import ConfigError, SourceError
 from differ.iterators.contract import Context
 from differ.iterators.sql.fields import PARAMETER, Convert, Field, plain, unchanged, unconstrained, uuid_bytes
 from differ.iterators.sql.options import Options, nearest
-from differ.iterators.sql.relation import Relation, chosen
+from differ.iterators.sql.relation import Relation, chosen, quoted
 from differ.model import Position
 from differ.records.types import UUID, Column, LogicalType
 
@@ -68,8 +68,9 @@ class Generic:
         columns = sa.inspect(connection).get_columns(relation.table, schema=relation.schema)
         types = {str(column["name"]): column["type"] for column in columns}
         names = chosen(ctx.source, options, list(types), ctx.columns_excluded)
-        quote = connection.dialect.identifier_preparer.quote
-        return [_field(connection, name, quote(name), types[name], name in options.as_text) for name in names]
+        return [
+            _field(connection, name, quoted(connection, name), types[name], name in options.as_text) for name in names
+        ]
 
     def abandon(self, connection: sa.Connection) -> None:
         """Closing the cursor has to do."""

@@ -19,7 +19,7 @@ from differ.iterators.contract import Context
 from differ.iterators.sql.fields import Field
 from differ.iterators.sql.mariadb_types import ServerType, field_for, from_declared, from_metadata
 from differ.iterators.sql.options import Options, nearest
-from differ.iterators.sql.relation import Relation, chosen, statement
+from differ.iterators.sql.relation import Relation, chosen, quoted, statement
 from differ.model import Position
 
 _CONSISTENT = ["REPEATABLE READ", "SERIALIZABLE"]
@@ -94,13 +94,12 @@ class MariaDB:
 
     def fields(self, connection: sa.Connection, relation: Relation, options: Options, ctx: Context) -> list[Field]:
         """One field a column, by declaration or by the metadata of the result."""
-        quote = connection.dialect.identifier_preparer.quote
         described = (
             _declared(connection, relation) if relation.table is not None else _described(connection, relation, ctx)
         )
         names = chosen(ctx.source, options, [name for name, _ in described], ctx.columns_excluded)
         types = dict(described)
-        return [field_for(name, quote(name), types[name], name in options.as_text) for name in names]
+        return [field_for(name, quoted(connection, name), types[name], name in options.as_text) for name in names]
 
     def abandon(self, connection: sa.Connection) -> None:
         """Cut the connection: closing the cursor would first read all the rows that are left."""
@@ -108,7 +107,7 @@ class MariaDB:
 
 
 def _declared(connection: sa.Connection, relation: Relation) -> list[tuple[str, ServerType]]:
-    rows = connection.exec_driver_sql(f"SHOW FULL COLUMNS FROM {relation.sql}".replace("%", "%%")).all()
+    rows = connection.execute(statement(f"SHOW FULL COLUMNS FROM {relation.sql}")).all()
     documents = _documents(connection, relation) if any(row[1] == "longtext" for row in rows) else set()
     return [
         (str(row[0]), from_declared("json" if row[0] in documents else str(row[1]), row[2] is not None)) for row in rows
@@ -150,11 +149,10 @@ def _with_character_sets(
     connection: sa.Connection, relation: Relation, columns: list[tuple[str, ServerType]]
 ) -> list[tuple[str, ServerType]]:
     """Tell texts from bytes: the metadata that reaches us does not, for a binary collation looks the same."""
-    quote = connection.dialect.identifier_preparer.quote
     unsure = [name for name, type_ in columns if type_.kind in ("text", "blob")]
     if not unsure:
         return columns
-    asked = ", ".join(f"CHARSET(MAX({quote(name)}))" for name in unsure)
+    asked = ", ".join(f"CHARSET(MAX({quoted(connection, name)}))" for name in unsure)
     row = connection.execute(statement(relation.select(asked, "FALSE"))).one()
     binary = {name for name, charset in zip(unsure, row, strict=True) if charset == "binary"}
     return [

@@ -17,7 +17,7 @@ from differ.iterators.contract import Context
 from differ.iterators.sql.fields import Field
 from differ.iterators.sql.options import Options, nearest
 from differ.iterators.sql.postgresql_types import ServerType, field_for
-from differ.iterators.sql.relation import Relation, chosen, statement
+from differ.iterators.sql.relation import Relation, chosen, quoted, statement
 from differ.model import Position
 
 _CONSISTENT = ["REPEATABLE READ", "SERIALIZABLE"]
@@ -90,15 +90,15 @@ class PostgreSQL:
 
     def fields(self, connection: sa.Connection, relation: Relation, options: Options, ctx: Context) -> list[Field]:
         """One field a column, by the types that the server describes for a SELECT of no rows."""
-        quote = connection.dialect.identifier_preparer.quote
-        names: tuple[str, ...] = relation.names
-        if relation.table is not None:
-            # Columns that are left out may be ones that this user must not read.
-            names = chosen(ctx.source, options, names, ctx.columns_excluded)
-        described = _describe(connection, relation, ", ".join(quote(name) for name in names) or "*")
-        names = chosen(ctx.source, options, [name for name, _ in described], ctx.columns_excluded)
+        if relation.table is None:
+            described = _describe(connection, relation, "*")
+            names = chosen(ctx.source, options, [name for name, _ in described], ctx.columns_excluded)
+        else:
+            # Only the columns that are read are asked for: others may be ones that this user must not see.
+            names = chosen(ctx.source, options, relation.names, ctx.columns_excluded)
+            described = _describe(connection, relation, ", ".join(quoted(connection, name) for name in names))
         types = dict(described)
-        return [field_for(name, quote(name), types[name], name in options.as_text) for name in names]
+        return [field_for(name, quoted(connection, name), types[name], name in options.as_text) for name in names]
 
     def abandon(self, connection: sa.Connection) -> None:
         """The cursor is on the server: closing it is enough."""

@@ -52,8 +52,7 @@ def resolve(source: str, options: Options, connection: sa.Connection) -> Relatio
     name = options.table or ""
     inspector = sa.inspect(connection)
     schema, table = _find(source, name, inspector)
-    quote = connection.dialect.identifier_preparer.quote
-    sql = quote(table) if schema is None else f"{quote(schema)}.{quote(table)}"
+    sql = quoted(connection, table) if schema is None else f"{quoted(connection, schema)}.{quoted(connection, table)}"
     with warnings.catch_warnings():
         # Only the names are taken from here; types that SQLAlchemy does not know are known to our dialects.
         warnings.simplefilter("ignore", sa.exc.SAWarning)
@@ -62,6 +61,14 @@ def resolve(source: str, options: Options, connection: sa.Connection) -> Relatio
     return Relation(
         source=source, sql=sql, table=table, schema=schema, where=options.where, names=tuple(columns), key=tuple(key)
     )
+
+
+def quoted(connection: sa.Connection, name: str) -> str:
+    """The name as the dialect quotes it, for use in `statement`."""
+    preparer = connection.dialect.identifier_preparer
+    text = preparer.quote(name)
+    # The quoting of drivers that format by % doubles it; `statement` does so for the whole SQL.
+    return text.replace("%%", "%") if preparer._double_percents else text
 
 
 def _find(source: str, name: str, inspector: sa.Inspector) -> tuple[str | None, str]:

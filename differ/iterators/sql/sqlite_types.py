@@ -119,7 +119,8 @@ def wished(declared: str) -> LogicalType | None:
 def _forms(column: str, type_: LogicalType | None) -> tuple[str, str]:
     """Conditions that are true for a value of the form; the second one for a form of its own."""
     text = f"typeof({column})='text'"
-    day = f"date(substr({column},1,10))=substr({column},1,10) AND {column}>='0001'"
+    # A shift by nothing makes SQLite look at the calendar; substr() keeps the column's affinity out of the comparison.
+    day = f"date(substr({column},1,10),'+0 days')=substr({column},1,10) AND substr({column},1,4)>='0001'"
     match type_:
         case LogicalType(kind="bool"):
             return f"typeof({column})='integer' AND {column} IN (0,1)", "0"
@@ -146,8 +147,10 @@ def _moment(column: str, separator: str) -> str:
 
 
 def _below(column: str, digits: int) -> str:
+    if digits <= 0:
+        return f"{column}=0"
     # Beyond 18 digits every integer of SQLite has place.
-    return f"abs(CAST({column} AS REAL))<1e{digits}" if digits <= 18 else "1"
+    return f"({column}>-{10**digits} AND {column}<{10**digits})" if digits <= 18 else "1"
 
 
 def type_of(declared: str, held: Held, is_key: bool) -> LogicalType:
