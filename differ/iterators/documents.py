@@ -33,6 +33,7 @@ DOCUMENTS_MAX = 8192
 """Documents are wide: a batch of them stays under this count, whatever `batch_rows` allows."""
 Document = Mapping[str, Any]
 _MISSING = object()
+_INT64 = 2**63
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -128,11 +129,7 @@ def _number(value: Any, type_: LogicalType) -> Any:
     if isinstance(value, float) and type_.kind == "decimal":
         value = Decimal(repr(value))  # A double stands for its shortest text, as everywhere.
     number = exact_number(value, type_)
-    if (
-        type_.kind == "int"
-        and number is not None
-        and not -(2 ** ((type_.bits or 64) - 1)) <= number < 2 ** ((type_.bits or 64) - 1)
-    ):
+    if isinstance(number, int) and not -_INT64 <= number << (64 - (type_.bits or 64)) < _INT64:
         return None
     if isinstance(number, Decimal) and type_.precision and len(number.as_tuple().digits) > type_.precision:
         return None
@@ -142,11 +139,13 @@ def _number(value: Any, type_: LogicalType) -> Any:
 def _moment(value: Any, type_: LogicalType) -> Any:
     if not isinstance(value, DatetimeMS) or not type_.zone:
         return None
-    return int(value) * (1000 if type_.unit == "us" else 1_000_000)
+    ticks = int(value) * (1000 if type_.unit == "us" else 1_000_000)
+    return ticks if -_INT64 <= ticks < _INT64 else None
 
 
 def _day(value: Any, _type: LogicalType) -> Any:
-    return int(value) // 86_400_000 if isinstance(value, DatetimeMS) and int(value) % 86_400_000 == 0 else None
+    days, rest = divmod(int(value), 86_400_000) if isinstance(value, DatetimeMS) else (0, 1)
+    return days if rest == 0 and abs(days) < 2**31 else None
 
 
 def _uuid(value: Any, _type: LogicalType) -> Any:

@@ -47,8 +47,6 @@ class Options:
         items = [value] if isinstance(value, str) else value or []
         if not all(isinstance(item, str) for item in items):
             raise self.error(name, "every item must be text")
-        if "" in items:
-            raise self.error(name, "it is empty")
         return tuple(items)
 
     def finish(self) -> None:

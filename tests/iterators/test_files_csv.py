@@ -182,7 +182,8 @@ def test_a_bad_file_is_named_with_its_line(tmp_path: Path, text: str | bytes, ca
 
 @pytest.mark.parametrize(
     ("type_", "bad"),
-    [("int", "SECRET"), ("int", "1.5"), ("int8", "99999999999999999999"), ("decimal(4,1)", "1.55"), ("date", "2024-13-01"),
+    [("int", "SECRET"), ("int", "1.5"), ("int8", "99999999999999999999"),
+     ("decimal(4,1)", "1.55"), ("date", "2024-13-01"),
      ("timestamp", "soon"), ("bool", "maybe"), ("uuid", "123"), ("json", "{")],
 )  # fmt: skip
 def test_a_value_that_is_not_of_its_type_names_line_and_column(tmp_path: Path, type_: str, bad: str) -> None:

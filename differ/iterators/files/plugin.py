@@ -47,7 +47,9 @@ class files:  # noqa: N801  (the name people write)
 
     def __init__(self, ctx: Context) -> None:
         options = Options(ctx.source, ctx.options)
-        paths = options.take_texts("path") or (options.require("path", str),)
+        paths = options.take_texts("path")
+        if not all(paths) or not paths:
+            raise options.error("path", "it is missing or empty", hint="name a file, a list of files or a glob")
         storage: Mapping[str, Any] = options.take("storage_options", dict) or {}
         named = options.take("format", str)
         if named is not None and named not in set(_FORMATS.values()):

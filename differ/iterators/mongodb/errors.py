@@ -1,0 +1,91 @@
+"""Everything that pymongo raises, as errors that say what was done, on what, why, and what helps.
+
+Invariant: no error of the driver passes as it is, and none carries a password or a value of a document.
+Source: the error codes of the MongoDB server (base/error_codes.yml).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from bson.errors import BSONError
+from pymongo import errors
+
+from differ.errors import ConfigError, RecordError, SourceError, SourceUnavailableError
+
+_UNAVAILABLE: dict[int, tuple[str, str]] = {
+    18: ("the server refused the credentials", "check user, password and authSource in the url"),
+    8000: ("the server refused the credentials", "check user, password and authSource in the url"),
+    43: ("the server closed the cursor in mid-scan", "scan again; larger batches keep a cursor busier"),
+    50: ("the server ended the query for taking too long", "scan again, or raise maxTimeMS on the server"),
+    237: ("the server closed the cursor in mid-scan", "scan again"),
+    11601: ("the server interrupted the query", "scan again"),
+}
+_REFUSED: dict[int, tuple[str, str]] = {
+    13: ("the user may not read it", "grant the role read on the database"),
+    2: ("the server refused the filter, projection or pipeline", "try it in a shell first"),
+    9: ("the server could not parse the filter or pipeline", "try it in a shell first"),
+    16410: ("the server refused a field path", "try the pipeline in a shell first"),
+    40324: ("the pipeline has a stage that the server does not know", "try the pipeline in a shell first"),
+    292: ("the query needs more memory than the server allows", "filter earlier, or index what is sorted by"),
+}
+_TOO_OLD = {
+    239: "the scan outlived the server's history window",
+    246: "the server no longer has the snapshot",
+    251: "the server ended the transaction in mid-scan",
+    290: "the scan outlived the server's transaction lifetime",
+    134: "the server no longer has the snapshot",
+}
+
+
+@contextmanager
+def mapped(source: str, operation: str) -> Iterator[None]:
+    """Turn what pymongo raises inside into errors that begin with `scan <source>: <operation>`."""
+    try:
+        yield
+    except (errors.PyMongoError, BSONError) as error:
+        raise _error(f"scan {source}: {operation}", error) from error
+
+
+def _error(what: str, error: Exception) -> Exception:
+    match error:
+        case errors.InvalidURI() | errors.ConfigurationError():
+            return ConfigError(f"{what}: {error}", hint="url: mongodb://host:27017/database")
+        case errors.OperationFailure():
+            return _of_server(what, error)
+        case errors.ServerSelectionTimeoutError():
+            cause = str(error).partition(", Timeout:")[0].partition(" (configured timeouts")[0]
+            return SourceUnavailableError(
+                f"{what}: no server answered: {cause}", hint="is the server up, is the url right?"
+            )
+        case errors.ConnectionFailure():
+            cause = str(error).partition(" (configured timeouts")[0]
+            return SourceUnavailableError(f"{what}: the connection was lost: {cause}", hint="scan again")
+        case BSONError():
+            return RecordError(f"{what}: a document that is no valid BSON", hint="repair the collection: validate()")
+        case errors.InvalidOperation():
+            return SourceUnavailableError(f"{what}: the connection was closed")
+        case _:
+            return SourceError(f"{what}: {type(error).__name__}: {error}")
+
+
+def _of_server(what: str, error: errors.OperationFailure) -> SourceError:
+    code = error.code or 0
+    if code in _TOO_OLD:
+        return SourceUnavailableError(
+            f"{what}: {_TOO_OLD[code]}",
+            hint="read less at a time (filter), or raise minSnapshotHistoryWindowInSeconds"
+            " (transactionLifetimeLimitSeconds where a transaction is used) on the server",
+        )
+    if code in _UNAVAILABLE:
+        cause, hint = _UNAVAILABLE[code]
+        return SourceUnavailableError(f"{what}: {cause}", hint=hint)
+    if code in _REFUSED:
+        cause, hint = _REFUSED[code]
+        return SourceError(f"{what}: {cause}", hint=hint)
+    # The server's own text may quote values of documents; the code's name does not.
+    name = (error.details or {}).get("codeName") or "an error without name"
+    if error.has_error_label("TransientTransactionError") or isinstance(error, errors.WTimeoutError):
+        return SourceUnavailableError(f"{what}: the server answered {name} (code {code})", hint="scan again")
+    return SourceError(f"{what}: the server answered {name} (code {code})", hint="see the server's log for this code")
