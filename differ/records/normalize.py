@@ -2,7 +2,8 @@
 
 A batch is a `pyarrow.RecordBatch` or `Table`, a pandas `DataFrame`, or a list of dicts. Its types are found exactly:
 from the Arrow schema, the pandas dtypes or the Python values; a declared type wins, and a value that it cannot hold
-exactly is an error. What leaves here has `Schema(...).arrow` as its schema, with the logical types in its metadata.
+exactly is an error. A text declared as json is a JSON string, whatever it looks like; only Arrow's own JSON type holds
+JSON text. A text declared as anything else is parsed (see `parse`). What leaves here has `Schema(...).arrow` as its schema, with the logical types in its metadata.
 
 Invariant: the same records in any of these shapes, under the same declared types, become equal arrays.
 """
@@ -192,7 +193,7 @@ def _from_frame(frame: pandas.DataFrame, source: str, types: Mapping[str, Logica
     for position, name in enumerate(frame.columns):
         series = frame.iloc[:, position]
         if series.dtype == object:
-            values = [None if _is_missing(value) else value for value in series.tolist()]
+            values = [None if _is_missing(value) else value for value in unwrapped(series.tolist())]
             columns.append(_values_column(values, name, source, types.get(name)))
             continue
         try:

@@ -212,3 +212,12 @@ def test_golden_bytes_and_hashes_never_change(vector):
     high, low = hash_binary(data)
     assert data[0].as_py().hex() == vector["bytes"]
     assert f"{int(high[0]):016x}{int(low[0]):016x}" == vector["xxh3_128"]
+
+
+def test_the_format_page_shows_the_golden_vectors():
+    page = (Path(__file__).parents[2] / "docs" / "formats" / "canonical-bytes.md").read_text()
+    shown = {line.split("`")[-2] for line in page.splitlines() if line.startswith("| ") and line.count("`") >= 4}
+    known = {vector["xxh3_128"] for vector in GOLDEN["rows"]} | {vector["xxh3_64"] for vector in GOLDEN["keys"]}
+    vectors = {mark for mark in shown if len(mark) in (16, 32) and set(mark) <= set("0123456789abcdef")}
+    assert len(vectors) > 20
+    assert vectors <= known
