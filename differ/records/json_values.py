@@ -120,8 +120,9 @@ def _document(value: Mapping[Any, Any], sort: bool, top: bool = False) -> str:
     for name, item in value.items():
         if not isinstance(name, str):
             raise RecordError(f"a document has the key {name!r}, which is no string")
-        tagged = tagged or name.startswith("$")
-        pairs.append((name, _encode(item, sort)))
+        tagged = tagged or name[:1] == "$"
+        encoder = _ENCODERS.get(type(item)) or _encoder_of(item)
+        pairs.append((name, encoder(item, sort)))
     if sort or top:
         pairs.sort()
     body = "{" + ",".join(_quote(name) + ":" + text for name, text in pairs) + "}"
@@ -156,11 +157,16 @@ def _float(value: float, _sort: bool) -> str:
 
 def _decimal(value: Decimal, _sort: bool) -> str:
     text = normal_decimal(value)
-    try:
-        fits = normal_decimal(Decimal128(text).to_decimal()) == text
-    except ArithmeticError:
-        fits = False
+    _, digits, exponent = value.as_tuple()
+    fits = not isinstance(exponent, int) or (len(digits) <= 34 and -6176 <= exponent <= 6111) or _fits_decimal128(text)
     return f'{{"{"$numberDecimal" if fits else "$bigDecimal"}":"{text}"}}'
+
+
+def _fits_decimal128(text: str) -> bool:
+    try:
+        return normal_decimal(Decimal128(text).to_decimal()) == text
+    except ArithmeticError:
+        return False
 
 
 def _datetime(value: datetime, _sort: bool) -> str:

@@ -2,8 +2,9 @@
 
 A batch is a `pyarrow.RecordBatch` or `Table`, a pandas `DataFrame`, or a list of dicts. Its types are found exactly:
 from the Arrow schema, the pandas dtypes or the Python values; a declared type wins, and a value that it cannot hold
-exactly is an error. A text declared as json is a JSON string, whatever it looks like; only Arrow's own JSON type holds
-JSON text. A text declared as anything else is parsed (see `parse`). What leaves here has `Schema(...).arrow` as its schema, with the logical types in its metadata.
+exactly is an error. A text declared as json is a JSON string, whatever it looks like: only Arrow's own JSON type holds
+JSON text. A text declared as anything else is parsed (see `parse`). What leaves here has `Schema(...).arrow` as its
+schema, with the logical types in its metadata.
 
 Invariant: the same records in any of these shapes, under the same declared types, become equal arrays.
 """
