@@ -17,7 +17,7 @@
     ├── CorruptionError             exit 5   bytes at rest are not what was written
     ├── BusyError                   exit 6   another writer holds the source
     ├── RelayError                  exit 7
-    └── InterruptedScan             exit 130
+    └── InterruptedScanError             exit 130
 
 An error says operation, object, cause and what to do next: `read snapshot orders/41: checksum mismatch in
 part-00002.parquet` with the hint `run 'differ check'`. `str()` never shows a registered secret.
@@ -150,7 +150,7 @@ class RelayError(DifferError):
     exit_code = 7
 
 
-class InterruptedScan(DifferError):
+class InterruptedScanError(DifferError):
     """Ctrl-C or SIGTERM ended the scan; nothing was committed."""
 
     exit_code = 130

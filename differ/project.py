@@ -8,11 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
+from pathlib import Path as FilePath
 from typing import Any
 
 from differ.catalog import Catalog
 from differ.config import Settings
 from differ.cycle import Place, approve, reject, run_cycles
+from differ.cycle.care import Mending, compact, gc, plan, repair
+from differ.cycle.check import Finding, check
 from differ.cycle.procedure import RunOptions
 from differ.errors import UsageError
 from differ.formats.batch import EventBatch
@@ -75,7 +78,7 @@ class Project:
         return [unit for unit in units if not resting & set(unit)]
 
     def scan_all(self, options: RunOptions | None = None) -> list[CycleResult]:
-        """One cycle of everything that is not paused, one window after the other; one failure does not stop the rest."""
+        """One cycle of everything that is not paused, window after window; a failure does not stop the rest."""
         return [result for unit in self.units() for result in run_cycles(self.place, unit, options)]
 
     def approve(self, source: str, *, cycle: int | None = None, hash: str | None = None) -> list[CycleResult]:
@@ -99,6 +102,28 @@ class Project:
         self.catalog.set_flag(self.settings.source(source).name, rebaseline=True)
         return self.scan(source, options)
 
+    # -- care ------------------------------------------------------------------------------------------------------
+
+    def compact(self, source: str, *, wait: bool = False) -> CycleResult:
+        """Write the current state of a source as one new base now; changes no row and makes no event."""
+        return compact(self.place, self.known(source), wait=wait)
+
+    def check(self, *, read_data: bool = False) -> list[Finding]:
+        """Everything that is wrong on disk, [] when all is well; see `differ.cycle.check.check`."""
+        return list(check(self.place, read_data=read_data))
+
+    def plan_repair(self, findings: Sequence[Finding]) -> list[Mending]:
+        """What `repair` would do for these findings."""
+        return plan(self.place, findings)
+
+    def repair(self, mendings: Sequence[Mending]) -> FilePath:
+        """Carry out a plan; returns the folder of the quarantine."""
+        return repair(self.place, mendings)
+
+    def gc(self) -> int:
+        """Sweep what nothing refers to and return the bytes removed."""
+        return gc(self.place)
+
     # -- reading back ----------------------------------------------------------------------------------------------
 
     def snapshot(self, source: str, as_of: int | None = None) -> Snapshot:
@@ -107,7 +132,12 @@ class Project:
         return self.place.snapshot(source, as_of)
 
     def event_batches(
-        self, source: str | Sequence[str] | None = None, *, since: int = 0, until: int | None = None, key: str | None = None
+        self,
+        source: str | Sequence[str] | None = None,
+        *,
+        since: int = 0,
+        until: int | None = None,
+        key: str | None = None,
     ) -> Iterator[EventBatch]:
         """Columnar events above `since` and up to `until`, in SCN order. key: as on the command line; needs one source.
 
@@ -128,7 +158,12 @@ class Project:
         return batches if key is None else self._of_key(batches, names, key)
 
     def events(
-        self, source: str | Sequence[str] | None = None, *, since: int = 0, until: int | None = None, key: str | None = None
+        self,
+        source: str | Sequence[str] | None = None,
+        *,
+        since: int = 0,
+        until: int | None = None,
+        key: str | None = None,
     ) -> Iterator[ChangeEvent]:
         """The same as `event_batches`, event by event."""
         for batch in self.event_batches(source, since=since, until=until, key=key):
@@ -185,7 +220,8 @@ class Project:
                 body["rows"] = current.staged.manifest.rows
         if held:
             body["held"] = {
-                name: held.result.get(name) for name in ("cycle", "reason", "hash", "inserts", "updates", "deletes", "rows")
+                name: held.result.get(name)
+                for name in ("cycle", "reason", "hash", "inserts", "updates", "deletes", "rows")
             }
         return body
 
@@ -194,7 +230,9 @@ class Project:
             raise UsageError(f"read events of key {key!r}: of which source?", hint="name one source")
         found = self.catalog.schemas(names[0])
         if not found:
-            raise UsageError(f"read events of {names[0]}: it had no cycle yet", hint=f"run 'differ scan --source {names[0]}'")
+            raise UsageError(
+                f"read events of {names[0]}: it had no cycle yet", hint=f"run 'differ scan --source {names[0]}'"
+            )
         parsed = parse_key(key, found[-1].schema)
 
         def matching() -> Iterator[EventBatch]:

@@ -93,7 +93,10 @@ class JobSpec:
 
 
 def jobs(settings: Settings) -> list[JobSpec]:
-    """What is to be scheduled: groups, then sources outside of groups, each in the file's order. Pure."""
+    """What is to be scheduled, in the file's order: groups with a schedule, then sources. Pure.
+
+    A source's own schedule counts unless it is in a group that has one; a scan of a grouped source scans its group.
+    """
     found: list[JobSpec] = []
     for group in settings.consistency_groups.values():
         if group.schedule is not None:
@@ -103,7 +106,8 @@ def jobs(settings: Settings) -> list[JobSpec]:
             spec = JobSpec(kind="consistency-group", name=group.name, schedule=group.schedule, timeout_seconds=whole)
             found.append(spec)
     for source in settings.sources.values():
-        if source.schedule is not None and settings.group_of(source.name) is None:
+        group = settings.group_of(source.name)
+        if source.schedule is not None and (group is None or group.schedule is None):
             spec = JobSpec(
                 kind="source", name=source.name, schedule=source.schedule, timeout_seconds=source.timeout_seconds
             )

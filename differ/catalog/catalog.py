@@ -91,9 +91,7 @@ class Catalog:
             tables.metadata.create_all(connection)
             if connection.execute(select(tables.stream.c.id)).first() is None:
                 first = {"id": 1, "format": tables.FORMAT, "stream_id": str(uuid.uuid4()), "head_scn": 0}
-                connection.execute(
-                    insert(tables.stream).values(**first, created_at=to_text(now()), chain=GENESIS)
-                )
+                connection.execute(insert(tables.stream).values(**first, created_at=to_text(now()), chain=GENESIS))
 
     def _check_format(self, found: int) -> None:
         if found != tables.FORMAT:
@@ -131,7 +129,12 @@ class Catalog:
         return CycleEntry.from_row(row)
 
     def cycles(
-        self, source: str | None = None, *, status: Sequence[str] = (), commit_id: str | None = None, limit: int | None = None
+        self,
+        source: str | None = None,
+        *,
+        status: Sequence[str] = (),
+        commit_id: str | None = None,
+        limit: int | None = None,
     ) -> list[CycleEntry]:
         """Cycles, newest first, of one source or all, with one of these statuses, of one commit."""
         table = tables.cycles
@@ -183,7 +186,9 @@ class Catalog:
     ) -> list[SegmentEntry]:
         """Segments that hold an SCN above `since` and up to `until`, ascending."""
         table = tables.segments
-        query = select(table).where(table.c.first_scn + table.c.count > since + 1).order_by(table.c.first_scn).limit(limit)
+        query = (
+            select(table).where(table.c.first_scn + table.c.count > since + 1).order_by(table.c.first_scn).limit(limit)
+        )
         if until is not None:
             query = query.where(table.c.first_scn <= until)
         if sources:
@@ -223,9 +228,7 @@ class Catalog:
                 fresh = {"epoch": 0, "cycles": 0, "floor_scn": 0, "paused": False, "rebaseline": False}
                 connection.execute(insert(table).values(name=source, **fresh))
             connection.execute(
-                update(table)
-                .where(table.c.name == source)
-                .values(epoch=table.c.epoch + 1, cycles=table.c.cycles + 1)
+                update(table).where(table.c.name == source).values(epoch=table.c.epoch + 1, cycles=table.c.cycles + 1)
             )
             row = connection.execute(select(table).where(table.c.name == source)).one()
             entry = SourceEntry.from_row(row)
@@ -278,6 +281,28 @@ class Catalog:
             rows = connection.execute(select(table).where(table.c.source == source, table.c.cycle.in_(snapshots)))
             for row in rows.all():
                 write_cycle(connection, dict(row._mapping) | {"staged": None})
+
+    def lose_segment(self, segment: SegmentEntry) -> None:
+        """Stop referring to a damaged segment and raise its source's floor to the segment's last SCN."""
+        table = tables.sources
+        with self.writing() as connection:
+            connection.execute(tables.segments.delete().where(tables.segments.c.first_scn == segment.first_scn))
+            connection.execute(
+                update(table)
+                .where(table.c.name == segment.source, table.c.floor_scn < segment.last_scn)
+                .values(floor_scn=segment.last_scn)
+            )
+
+    def lose_snapshot(self, source: str, cycle: int) -> None:
+        """Stop referring to a damaged snapshot; without its current one a source makes a new base at its next cycle."""
+        self.let_go(source, [cycle], [])
+        table = tables.sources
+        with self.writing() as connection:
+            connection.execute(
+                update(table)
+                .where(table.c.name == source, table.c.current == cycle)
+                .values(current=None, rebaseline=True, absent=None)
+            )
 
     def fail_unfinished(self, source: str) -> None:
         """Record as failed what a process left running when it died; the caller holds the source's lock."""

@@ -57,7 +57,7 @@ def commit(catalog: Catalog, commit_id: str, proposals: Sequence[Proposal]) -> l
             head = _insert_segments(connection, proposal, window_first, head, (schema_id, before_id))
             window = Window(first=first, last=head) if head >= first else None
             results.append(_record(connection, commit_id, proposal, window, head, schema_id, moment))
-            content.append([proposal.source, proposal.cycle, first, proposal.staged.to_json()])
+            content.append([proposal.source, proposal.cycle, proposal.staged.to_json()])
         if head >= window_first:
             chain = chain_hash(stream.stream_id, chain, window_first, head, content)
             body = {"first_scn": window_first, "last_scn": head, "commit_id": commit_id}
@@ -69,8 +69,8 @@ def commit(catalog: Catalog, commit_id: str, proposals: Sequence[Proposal]) -> l
 
 
 def chain_hash(stream_id: str, previous: str, first: int, last: int, content: Sequence[Any]) -> str:
-    """The chain after a window: sha256 over the chain before it and the JSON of what it holds."""
-    body = json.dumps([stream_id, previous, first, last, content], separators=(",", ":"), sort_keys=True)
+    """The chain after a window: sha256 over the chain before it and, by source, [source, cycle, what it wrote]."""
+    body = json.dumps([stream_id, previous, first, last, sorted(content)], separators=(",", ":"), sort_keys=True)
     return hashlib.sha256(body.encode()).hexdigest()
 
 

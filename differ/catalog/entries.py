@@ -156,7 +156,7 @@ class CycleEntry:
     @classmethod
     def from_row(cls, row: Row[Any]) -> CycleEntry:
         """Read a row of `cycles`; raises CorruptionError when it is not what was written."""
-        if row.row_hash != cycle_hash(row._mapping):
+        if row.row_hash != cycle_hash(dict(row._mapping)):
             raise CorruptionError(
                 f"read catalog: the row of cycle {row.source}/{row.cycle} is not what was written",
                 hint="run 'differ check'",
@@ -216,7 +216,7 @@ class SegmentEntry:
             window_first=row.window_first,
             source=row.source,
             cycle=row.cycle,
-            count=row.count,
+            count=row._mapping["count"],
             schema_id=row.schema_id,
             before_schema_id=row.before_schema_id,
             baseline=row.baseline,

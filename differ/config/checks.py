@@ -68,12 +68,6 @@ def _groups(settings: Settings) -> Iterator[Problem]:
             if name in owner:
                 yield Problem(at, f"source {name!r} is in group {owner[name].name!r} already")
             owner.setdefault(name, group)
-            source = settings.sources.get(name)
-            if source is not None and source.schedule is not None:
-                yield Problem(
-                    ("sources", name, "schedule"),
-                    f"the source belongs to group {group.name!r}, whose schedule counts; remove this one",
-                )
 
 
 def _known(settings: Settings, at: tuple[str, str], names: tuple[str, ...]) -> Iterator[Problem]:

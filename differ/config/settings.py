@@ -65,7 +65,7 @@ class GroupSettings(Section):
     )
     schedule: ScheduleSettings | None = Field(
         None,
-        description="When to scan the group; its sources have no schedule of their own.",
+        description="When to scan the group; it counts instead of its sources' own schedules.",
         examples=["{every: 5m}"],
     )
 

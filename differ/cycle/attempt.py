@@ -31,7 +31,7 @@ from differ.records.types import Schema
 from differ.records.values import python_column
 from differ.snapshots.index import Index, Positions
 from differ.snapshots.snapshot import Snapshot
-from differ.storage import ensure_folder, remove_file, remove_tree, seam
+from differ.storage import StoredFile, ensure_folder, remove_file, remove_tree, seam
 
 LOOKUP_KEYS = 1_000
 
@@ -39,7 +39,9 @@ LOOKUP_KEYS = 1_000
 class Attempt:
     """The cycle of one source while it is being made. Memory budget: a third of `executor.memory` for each buffer."""
 
-    def __init__(self, place: Place, settings: SourceSettings, spec: IteratorSpec, entry: SourceEntry, cycle: int) -> None:
+    def __init__(
+        self, place: Place, settings: SourceSettings, spec: IteratorSpec, entry: SourceEntry, cycle: int
+    ) -> None:
         self.place, self.settings, self.spec, self.entry, self.cycle = place, settings, spec, entry, cycle
         self.source = settings.name
         self.seconds: dict[str, float] = {}
@@ -99,7 +101,9 @@ class Attempt:
                 self.staged = self._stage(writer, comparison, encoding, refreshed, position)
         seam.at("cycle.staged")
 
-    def _take(self, writer: ChangeWriter, comparison: Comparison, encoding: Encoding, batch: pa.RecordBatch | None) -> None:
+    def _take(
+        self, writer: ChangeWriter, comparison: Comparison, encoding: Encoding, batch: pa.RecordBatch | None
+    ) -> None:
         if batch is None or not batch.num_rows:
             return
         with self._timed("compare"):
@@ -113,7 +117,12 @@ class Attempt:
             return next(stream, None)
 
     def _settle_absence(
-        self, thread: ReaderThread, writer: ChangeWriter, comparison: Comparison, encoding: Encoding, index: Index | None
+        self,
+        thread: ReaderThread,
+        writer: ChangeWriter,
+        comparison: Comparison,
+        encoding: Encoding,
+        index: Index | None,
     ) -> None:
         """Decide which absent keys are deletes and which wait to be confirmed."""
         absent = comparison.absent()
@@ -182,7 +191,8 @@ class Attempt:
         source_changes, rule_changes = self._changes(encoding.schema)
         changes = (*source_changes, *rule_changes)
         moved = comparison.inserts + comparison.updates + len(self._deleted)
-        manifest, segments = None, []
+        manifest: StoredFile | None = None
+        segments: list[tuple[StoredFile, bool]] = []
         if moved or refreshed or self._previous is None or self.entry.rebaseline:
             manifest, segments = writer.finish(comparison, self._deleted)
         elif changes:

@@ -91,4 +91,3 @@ def _proposal(place: Place, entry: CycleEntry) -> Proposal:
 def _result(body: dict[str, object]) -> CycleResult:
     known = {name: body[name] for name in CycleResult.__dataclass_fields__ if name in body}
     return CycleResult(**known)  # type: ignore[arg-type]
-

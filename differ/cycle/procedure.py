@@ -20,7 +20,7 @@ from differ.catalog.locks import source_locks
 from differ.config import SourceSettings
 from differ.cycle.attempt import Attempt
 from differ.cycle.place import Place
-from differ.errors import BusyError, CorruptionError, DifferError, InterruptedScan, UsageError, redact
+from differ.errors import BusyError, CorruptionError, DifferError, InterruptedScanError, UsageError, redact
 from differ.executors import Deadline, ReaderThread
 from differ.formats.batch import EventBatch
 from differ.iterators.discovery import find_iterator
@@ -60,7 +60,7 @@ def run_cycles(place: Place, names: Sequence[str], options: RunOptions | None = 
     """Run one cycle of these sources as one window and return a result for each, in the order given.
 
     A failure is a result with status `failed` (or `busy`), the error's text and exit code. Raises UsageError for an
-    unknown source, and InterruptedScan after cleaning up when it was interrupted.
+    unknown source, and InterruptedScanError after cleaning up when it was interrupted.
     """
     chosen = options or RunOptions()
     settings = [place.settings.source(name) for name in names]
@@ -69,7 +69,7 @@ def run_cycles(place: Place, names: Sequence[str], options: RunOptions | None = 
             return _Run(place, settings, chosen).run()
     except BusyError as error:
         return [_ended(name, _last_cycle(place, name), "busy", error) for name in names]
-    except InterruptedScan:
+    except InterruptedScanError:
         raise
     except DifferError as error:
         return [_ended(name, _last_cycle(place, name), "failed", error) for name in names]
@@ -92,8 +92,8 @@ class _Run:
                 self._begin(settings)
             self._read()
             return self._end()
-        except (KeyboardInterrupt, InterruptedScan) as error:
-            stop = InterruptedScan(f"scan {', '.join(s.name for s in self._settings)}: interrupted")
+        except (KeyboardInterrupt, InterruptedScanError) as error:
+            stop = InterruptedScanError(f"scan {', '.join(s.name for s in self._settings)}: interrupted")
             self._fail(begun, stop)
             raise stop from error
         except DifferError as error:
@@ -143,7 +143,7 @@ class _Run:
             if len(stores) > 1 or None in stores:
                 names = ", ".join(attempt.source for attempt in self._attempts)
                 raise UsageError(
-                    f"scan {names}: the sources of a consistency group must read one store that can be read consistently",
+                    f"scan {names}: the sources of a consistency group must share one store with a consistent read",
                     hint="give them the same url, or take them out of the group",
                 )
         opened: AbstractContextManager[Any] = thread.call(lambda: first.spec.connect(first.ctx))
@@ -199,7 +199,9 @@ class _Run:
             reason = "would be held: " + "; ".join(held) if held else None
             results.append(attempt.result("dry-run", reason=reason))
             if self._options.on_events is not None and attempt.staged is not None:
-                self._options.on_events(staged_batches(self._place.state, attempt.source, attempt.cycle, attempt.staged))
+                self._options.on_events(
+                    staged_batches(self._place.state, attempt.source, attempt.cycle, attempt.staged)
+                )
             attempt.discard()
         return results
 

@@ -29,7 +29,8 @@ def missed_before(index: Index, absent: Positions, root: Path, file: StoredFile 
         batch = reader.get_batch(number)
         known.update(zip(column(batch, "key_hi").tolist(), column(batch, "key_lo").tolist(), strict=True))
     high, low = index.gather(absent, "key_hi").tolist(), index.gather(absent, "key_lo").tolist()
-    return absent[np.array([pair in known for pair in zip(high, low, strict=True)], dtype=bool)]
+    again: Positions = absent[np.array([pair in known for pair in zip(high, low, strict=True)], dtype=bool)]
+    return again
 
 
 def write_absent(index: Index, waiting: Positions, path: Path, root: Path) -> StoredFile | None:

@@ -51,7 +51,7 @@ class ChangeWriter:
     """Collects one cycle's changes; `finish` may be called once. Use as a context manager: on failure, or without
     `finish`, the files being written are removed."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - one cycle is made of this
         self,
         source: str,
         cycle: int,
@@ -145,7 +145,8 @@ class ChangeWriter:
     def _write_deletes(self, deleted: Positions, removed_keys: PartWriter | None) -> None:
         if not len(deleted):
             return
-        assert self._index is not None and self._previous is not None  # noqa: S101
+        assert self._index is not None  # noqa: S101
+        assert self._previous is not None  # noqa: S101
         locations = np.sort(self._index.gather(deleted, "loc").astype(np.int64))
         for start in range(0, len(locations), DELETE_CHUNK_ROWS):
             before = self._previous.take(locations[start : start + DELETE_CHUNK_ROWS])
@@ -243,4 +244,3 @@ def restated(previous: Snapshot, cycle: int, encoding: Encoding, places: Places)
     )
     ensure_folder(places.folder)
     return write_manifest(places.root, places.folder, manifest)
-

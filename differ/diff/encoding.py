@@ -35,6 +35,13 @@ class Encoding:
     ignore: frozenset[str] = frozenset()
     tolerance: Mapping[str, Decimal] = field(default_factory=dict)
 
+    @classmethod
+    def of(cls, snapshot: Snapshot) -> Encoding:
+        """The encoding that a snapshot's index was made by, under today's encoder."""
+        rules = snapshot.manifest.encoding["rules"]
+        tolerance = {name: Decimal(amount) for name, amount in rules["tolerance"].items()}
+        return cls(schema=snapshot.schema, ignore=frozenset(rules["ignore"]), tolerance=tolerance)
+
     @cached_property
     def hashed(self) -> tuple[str, ...]:
         """The columns that enter the row hash."""
@@ -96,12 +103,16 @@ def refingerprint(snapshot: Snapshot, encoding: Encoding, folder: Path, *, budge
         converted, inexact = convert(batch, old, new)
         _, key_inexact = convert(batch.select(list(old_key.key)), old_key.key_schema, new.key_schema)
         hashes = _spoil(encoding.fingerprint(converted), rows=inexact, keys=key_inexact)
-        runs.add(make_entries(hashes, locations, encoding.tolerated_values(converted), encoding.entries))
+        runs.add(
+            make_entries(hashes, locations.astype(np.uint64), encoding.tolerated_values(converted), encoding.entries)
+        )
     total = runs.rows
     nothing_dead = np.zeros(0, dtype=bool)
     entries = merge(None, nothing_dead, runs, None)
     path = folder / "refingerprinted.arrow"
-    return open_index(folder, write_index(path, folder, entries=entries, total_rows=total, schema=encoding.entries), old.key[0])
+    return open_index(
+        folder, write_index(path, folder, entries=entries, total_rows=total, schema=encoding.entries), old.key[0]
+    )
 
 
 def _spoil(hashes: Fingerprints, *, rows: np.ndarray[Any, Any], keys: np.ndarray[Any, Any]) -> Fingerprints:

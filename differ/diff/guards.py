@@ -51,7 +51,9 @@ def reasons_to_hold(
         reasons.append(f"the source has {counts.rows} rows, more than {guards.rows.max} (guards.rows.max)")
     moved = abs(counts.rows - before)
     if guards.rows.change is not None and guards.rows.change.exceeded(moved, before):
-        reasons.append(f"the row count went from {before} to {counts.rows}, past {guards.rows.change} (guards.rows.change)")
+        reasons.append(
+            f"the row count went from {before} to {counts.rows}, past {guards.rows.change} (guards.rows.change)"
+        )
     if guards.deletes.exceeded(counts.deletes, before):
         reasons.append(f"{counts.deletes} of {before} rows are gone, past {guards.deletes} (guards.deletes)")
     if guards.updates.exceeded(counts.updates, before):

@@ -83,10 +83,10 @@ class WaitingUpdates:
             yield rows, hashes, chunk.column("\0loc").to_numpy().astype(np.int64)
 
     def _spill(self) -> None:
-        for batch in self._pending:
-            buckets = batch.column("\0loc").to_numpy() // np.uint64(self._width)
+        for pending in self._pending:
+            buckets = pending.column("\0loc").to_numpy() // np.uint64(self._width)
             order = np.argsort(buckets, kind="stable")
-            batch = batch.take(pa.array(order))
+            batch = pending.take(pa.array(order))
             numbers, starts = np.unique(buckets[order], return_index=True)
             for number, start, stop in zip(numbers, starts, [*starts[1:], len(order)], strict=True):
                 self._writer(int(number)).write_batch(batch.slice(int(start), int(stop - start)))
@@ -102,7 +102,9 @@ class WaitingUpdates:
         return self._spilled[bucket][2]
 
 
-def changed_columns(before: pa.RecordBatch, old: Schema, after: pa.RecordBatch, new: Schema, *, source: str) -> pa.ListArray:
+def changed_columns(
+    before: pa.RecordBatch, old: Schema, after: pa.RecordBatch, new: Schema, *, source: str
+) -> pa.ListArray:
     """For each pair of rows, the columns of `new` whose values differ, in its order.
 
     Raises RecordError when the keys of a pair are not the same: then two keys share one 128-bit hash.

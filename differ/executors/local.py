@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from differ.errors import InterruptedScan, ScanTimeoutError, redact
+from differ.errors import InterruptedScanError, ScanTimeoutError, redact
 
 Item = TypeVar("Item")
 log = logging.getLogger(__name__)
@@ -95,7 +95,7 @@ class ReaderThread:
             except queue.Empty:
                 self._deadline.check()
                 if not self._thread.is_alive():
-                    raise InterruptedScan("scan: its reader thread ended without a word") from None
+                    raise InterruptedScanError("scan: its reader thread ended without a word") from None
 
     def _walk(self, make: Callable[[], Iterable[Any]], items: queue.Queue[Any]) -> None:
         try:

@@ -32,7 +32,7 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
-from differ.errors import InterruptedScan, IteratorError
+from differ.errors import InterruptedScanError, IteratorError
 from differ.model import Position, PreviousCommit
 from differ.records.types import LogicalType, Schema
 
@@ -70,9 +70,9 @@ class Context:
         self.expected_rows = count
 
     def check_cancelled(self) -> None:
-        """Raise InterruptedScan once the scan was cancelled or timed out; cheap, call it in long loops."""
+        """Raise InterruptedScanError once the scan was cancelled or timed out; cheap, call it in long loops."""
         if self.cancelled.is_set():
-            raise InterruptedScan(f"scan {self.source}: cancelled")
+            raise InterruptedScanError(f"scan {self.source}: cancelled")
 
 
 class Reader(Protocol):
@@ -228,7 +228,8 @@ def iterator(
             key=(key,) if isinstance(key, str) else tuple(key),
             consistent=consistent,
             types={
-                column: parse_type(value) if isinstance(value, str) else value for column, value in (types or {}).items()
+                column: parse_type(value) if isinstance(value, str) else value
+                for column, value in (types or {}).items()
             },
         )
         marked.__differ_iterator__ = spec  # type: ignore[attr-defined]

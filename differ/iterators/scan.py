@@ -39,7 +39,14 @@ class Scan:
     """
 
     def __init__(
-        self, spec: IteratorSpec, ctx: Context, rules: ColumnRules, *, spill: Path, settle: Settle, pinned: Schema | None
+        self,
+        spec: IteratorSpec,
+        ctx: Context,
+        rules: ColumnRules,
+        *,
+        spill: Path,
+        settle: Settle,
+        pinned: Schema | None,
     ) -> None:
         self._spec, self._ctx, self._rules = spec, ctx, rules
         self._pinned = pinned

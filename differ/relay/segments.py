@@ -40,7 +40,11 @@ class SegmentWriter:
         return self._writer.rows
 
     def write(
-        self, *, before: pa.RecordBatch | None = None, after: pa.RecordBatch | None = None, changed: pa.ListArray | None = None
+        self,
+        *,
+        before: pa.RecordBatch | None = None,
+        after: pa.RecordBatch | None = None,
+        changed: pa.ListArray | None = None,
     ) -> None:
         """Append events: `after` alone for inserts, `before` alone for deletes, both row by row for updates."""
         image = after if after is not None else before
@@ -68,7 +72,9 @@ class SegmentWriter:
     def __enter__(self) -> SegmentWriter:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self._writer.abandon()
 
 

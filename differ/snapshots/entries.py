@@ -31,7 +31,10 @@ def entry_schema(tolerated: pa.Schema) -> pa.Schema:
 
 
 def make_entries(
-    fingerprints: Fingerprints, loc: np.ndarray[Any, np.dtype[np.uint64]], tolerated: Mapping[str, pa.Array], schema: pa.Schema
+    fingerprints: Fingerprints,
+    loc: np.ndarray[Any, np.dtype[np.uint64]],
+    tolerated: Mapping[str, pa.Array],
+    schema: pa.Schema,
 ) -> pa.RecordBatch:
     """Entries of some rows; `loc` and the tolerated values are aligned with the fingerprints."""
     columns = [pa.array(getattr(fingerprints, name)) for name in HASHES]

@@ -70,7 +70,8 @@ class PartWriter:
         if self._writer is None:
             self._open()
         table = pa.Table.from_batches(self._pending, schema=self._schema)
-        assert self._writer is not None and self._file is not None  # noqa: S101
+        assert self._writer is not None  # noqa: S101
+        assert self._file is not None  # noqa: S101
         self._writer.write_table(table, row_group_size=ROW_GROUP_ROWS)
         self._file_rows += table.num_rows
         self._pending.clear()
@@ -99,7 +100,9 @@ class PartWriter:
     def __enter__(self) -> PartWriter:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         for file, _ in self._files:
             file.abandon()
         if self._file is not None:
@@ -113,10 +116,12 @@ class PartReader:
         self._root, self._parts, self._schema, self._what = root, parts, schema, what
         self._open: dict[int, pq.ParquetFile] = {}
 
-    def take(self, locations: np.ndarray[Any, np.dtype[np.int64]], *, columns: Sequence[str] | None = None) -> pa.RecordBatch:
+    def take(
+        self, locations: np.ndarray[Any, np.dtype[np.int64]], *, columns: Sequence[str] | None = None
+    ) -> pa.RecordBatch:
         """The rows at these locations, which must ascend; only the row groups they lie in are decoded, once each."""
         schema = self._schema if columns is None else pa.schema([self._schema.field(name) for name in columns])
-        pieces = []
+        pieces: list[pa.RecordBatch] = []
         for number, part in enumerate(self._parts):
             start, stop = np.searchsorted(locations, [part.first_row, part.end_row])
             if stop > start:
@@ -134,7 +139,9 @@ class PartReader:
                 yield first, batch
                 first += batch.num_rows
 
-    def _take_part(self, number: int, rows: np.ndarray[Any, np.dtype[np.int64]], schema: pa.Schema) -> Iterator[pa.RecordBatch]:
+    def _take_part(
+        self, number: int, rows: np.ndarray[Any, np.dtype[np.int64]], schema: pa.Schema
+    ) -> Iterator[pa.RecordBatch]:
         file = self._file(number)
         first = 0
         for group in range(file.metadata.num_row_groups):
@@ -151,7 +158,10 @@ class PartReader:
             raise CorruptionError(f"read {self._what}: {error}", hint=CHECK_HINT) from error
         batches = table.combine_chunks().to_batches()
         columns = batches[0].columns if batches else [pa.array([], type=field.type) for field in schema]
-        arrays = [array if array.type == field.type else array.cast(field.type) for array, field in zip(columns, schema, strict=True)]
+        arrays = [
+            array if array.type == field.type else array.cast(field.type)
+            for array, field in zip(columns, schema, strict=True)
+        ]
         return pa.RecordBatch.from_arrays(arrays, schema=schema)
 
     def _file(self, number: int) -> pq.ParquetFile:

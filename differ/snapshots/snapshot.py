@@ -60,13 +60,14 @@ class Snapshot:
     ) -> Iterator[tuple[np.ndarray[Any, np.dtype[np.int64]], pa.RecordBatch]]:
         """Live rows with their locations, one row group at a time, in location order."""
         alive = self.index.live(self.manifest.part_rows)
-        for first, batch in self.parts.groups(columns=columns):
-            locations = np.arange(first, first + batch.num_rows, dtype=np.int64)
-            if alive is not None:
-                mask = alive[first : first + batch.num_rows]
-                locations, batch = locations[mask], batch.filter(pa.array(mask))
-            if batch.num_rows:
-                yield locations, batch
+        for first, group in self.parts.groups(columns=columns):
+            locations = np.arange(first, first + group.num_rows, dtype=np.int64)
+            if alive is None:
+                yield locations, group
+                continue
+            mask = alive[first : first + group.num_rows]
+            if mask.any():
+                yield locations[mask], group.filter(pa.array(mask))
 
     def to_batches(self) -> Iterator[pa.RecordBatch]:
         """Live rows in bounded batches, in storage types."""
@@ -81,4 +82,5 @@ class Snapshot:
         """All live rows as a data frame with Arrow-backed columns, so that no value changes."""
         import pandas
 
-        return self.to_arrow().to_pandas(types_mapper=pandas.ArrowDtype)
+        frame: pandas.DataFrame = self.to_arrow().to_pandas(types_mapper=pandas.ArrowDtype)
+        return frame

@@ -153,7 +153,6 @@ def test_a_masked_column_may_be_ignored(loading: Loading) -> None:
         ("g: {sources: []}", "consistency_groups.g.sources"),
         ("g: {schedule: {every: 5m}}", "consistency_groups.g.sources: is required"),
         ("g: {sources: orders}, h: {sources: [items, orders]}", "h.sources[1]: source 'orders' is in group 'g'"),
-        ("g: {sources: [timed]}", "line 4: sources.timed.schedule: the source belongs to group 'g'"),
     ],
 )
 def test_groups_must_make_sense(refused: Refusing, groups: str, said: str) -> None:

@@ -1,0 +1,194 @@
+"""Care for what lies on disk: write a new base now, sweep, and mend by quarantine.
+
+Repairing never invents: what is damaged is moved to `<state>/quarantine`, the catalog stops referring to it, and
+whoever needs it is told (a consumer behind lost events bootstraps, a source without a state makes a new base).
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from differ.catalog import SegmentEntry
+from differ.catalog.catalog import now
+from differ.catalog.commit import Proposal, commit
+from differ.catalog.entries import Staged, to_text
+from differ.catalog.locks import source_locks
+from differ.cycle.check import Finding
+from differ.cycle.place import Place
+from differ.diff.changes import ChangeWriter, Places
+from differ.diff.compare import Comparison
+from differ.diff.encoding import Encoding
+from differ.errors import BusyError, CorruptionError, DifferError, UsageError
+from differ.model import CycleResult
+from differ.snapshots.snapshot import Snapshot
+from differ.storage import StoredFile, ensure_folder, remove_tree
+from differ.storage.files import storage_errors
+
+
+def compact(place: Place, source: str, *, wait: bool = False) -> CycleResult:
+    """Write the current state as one new base, without events; a cycle of its own that changes no row.
+
+    Raises UsageError before the first cycle, BusyError while the source is being scanned.
+    """
+    with source_locks(place.catalog, place.locks, [source], wait=wait):
+        snapshot = place.snapshot(source)
+        commit_id = str(uuid.uuid4())
+        entry, cycle = place.catalog.begin_cycle(source, commit_id)
+        places = place.places(source, cycle)
+        try:
+            staged = _rewrite(place, source, cycle, snapshot, places)
+            result = CycleResult(source=source, cycle=cycle, status="committed", rows=snapshot.rows)
+            proposal = Proposal(
+                source=source,
+                cycle=cycle,
+                epoch=entry.epoch,
+                base_cycle=entry.current,
+                staged=Staged(
+                    manifest=staged,
+                    segments=(),
+                    schema=snapshot.schema,
+                    schema_changes=(),
+                    absent=entry.absent,
+                    position=entry.position,
+                    baseline=False,
+                    floor=False,
+                    detected_at=to_text(entry.seen_at or now()),
+                ),
+                result=result.to_json(),
+            )
+            body = commit(place.catalog, commit_id, [proposal])[0]
+        except BaseException:
+            with suppress(DifferError):
+                remove_tree(places.folder)
+                place.catalog.end_cycle(source, cycle, "failed", {"source": source, "cycle": cycle, "status": "failed"})
+            raise
+        finally:
+            with suppress(DifferError):
+                remove_tree(places.spill)
+        size = sum(path.stat().st_size for path in places.folder.iterdir())
+        place.retire(source)
+    return CycleResult(
+        source=source, cycle=cycle, status="committed", rows=snapshot.rows, schema=body["schema"], bytes_written=size
+    )
+
+
+def _rewrite(place: Place, source: str, cycle: int, snapshot: Snapshot, places: Places) -> StoredFile:
+    encoding = Encoding.of(snapshot)
+    comparison = Comparison(source, snapshot.index, encoding)
+    writer = ChangeWriter(
+        source,
+        cycle,
+        places,
+        encoding,
+        previous=snapshot,
+        index=snapshot.index,
+        rebase=True,
+        emit=False,
+        budget_bytes=place.settings.executor.memory_bytes // 8,
+    )
+    with writer:
+        return writer.finish(comparison, np.zeros(0, dtype=np.int64))[0]
+
+
+def gc(place: Place) -> int:
+    """Sweep what nothing refers to, of every source that is not being scanned now; returns the bytes removed."""
+    removed = 0
+    known = {entry.name for entry in place.catalog.sources()}
+    folders = [place.snapshots, *(place.state / kind for kind in ("segments", "absent", "spill"))]
+    found = {path.name for folder in folders if folder.is_dir() for path in folder.iterdir() if path.is_dir()}
+    for source in sorted(known | found):
+        with suppress(BusyError), source_locks(place.catalog, place.locks, [source]):
+            place.catalog.fail_unfinished(source)
+            removed += place.sweep(source)
+    return removed
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Mending:
+    """One step of a repair plan, in words, for one finding."""
+
+    finding: Finding
+    step: str
+    possible: bool
+
+
+def plan(place: Place, findings: Sequence[Finding]) -> list[Mending]:
+    """What `repair` would do for these findings; changes nothing."""
+    return [_plan_one(place, finding) for finding in findings]
+
+
+def repair(place: Place, mendings: Sequence[Mending]) -> Path:
+    """Carry out the possible steps of a plan; returns the quarantine's folder. Idempotent.
+
+    Raises BusyError while a source concerned is being scanned.
+    """
+    folder = ensure_folder(place.state / "quarantine" / f"{to_text(now()).replace(':', '')}-{uuid.uuid4().hex[:8]}")
+    chosen = [mending.finding for mending in mendings if mending.possible]
+    with source_locks(place.catalog, place.locks, sorted({f.source for f in chosen if f.source})):
+        for finding in chosen:
+            _mend(place, finding, folder)
+    return folder
+
+
+def _plan_one(place: Place, finding: Finding) -> Mending:
+    source, cycle = finding.source, finding.cycle
+    if finding.part == "segment" and source and finding.first_scn is not None:
+        last = _segment(place, finding).last_scn
+        step = (
+            f"quarantine the events {finding.first_scn}..{last} of {source} and raise its floor to {last}: "
+            f"consumers that did not pass them bootstrap"
+        )
+        return Mending(finding=finding, step=step, possible=True)
+    if finding.part == "held":
+        return Mending(finding=finding, step=f"reject the held cycle {source}/{cycle}", possible=True)
+    if finding.part == "snapshot" and source:
+        entry = place.catalog.source(source)
+        if entry is not None and entry.current == cycle:
+            step = (
+                f"quarantine the current state of {source}; its next scan makes a new base without events, and its "
+                f"consumers bootstrap"
+            )
+        else:
+            step = f"quarantine the older snapshot {source}/{cycle}; nothing else needs it"
+        return Mending(finding=finding, step=step, possible=True)
+    step = "restore the catalog from a backup: what it said cannot be known from elsewhere"
+    return Mending(finding=finding, step=step, possible=False)
+
+
+def _mend(place: Place, finding: Finding, folder: Path) -> None:
+    source = finding.source
+    if source is None:
+        raise UsageError("repair: the finding names no source", hint="run 'differ check' again")
+    if finding.part == "segment" and finding.first_scn is not None:
+        segment = _segment(place, finding)
+        _move(place.state / segment.file.path, folder)
+        place.catalog.lose_segment(segment)
+        return
+    assert finding.cycle is not None  # noqa: S101
+    entry = place.catalog.cycle(source, finding.cycle)
+    if finding.part == "held":
+        place.catalog.end_cycle(source, finding.cycle, "rejected", {**entry.result, "status": "rejected"})
+    elif entry.staged is not None and entry.staged.manifest is not None:
+        _move((place.snapshots / entry.staged.manifest.path).parent, folder)
+        place.catalog.lose_snapshot(source, finding.cycle)
+
+
+def _segment(place: Place, finding: Finding) -> SegmentEntry:
+    assert finding.first_scn is not None  # noqa: S101
+    assert finding.source is not None  # noqa: S101
+    found = place.catalog.segments(finding.first_scn - 1, finding.first_scn, sources=[finding.source])
+    if not found:
+        raise CorruptionError(f"repair: the catalog has no segment at SCN {finding.first_scn}")
+    return found[0]
+
+
+def _move(path: Path, folder: Path) -> None:
+    if path.exists():
+        with storage_errors("quarantine", path):
+            path.rename(folder / f"{path.parent.name}-{path.name}")

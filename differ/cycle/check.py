@@ -1,0 +1,159 @@
+"""Verify everything at rest: the catalog against itself, and every file against what the catalog says of it.
+
+Without `read_data` it reads the catalog, all manifests and the sizes of all files; with it, it hashes every file,
+decodes the current rows and fingerprints them again. It changes nothing and takes no lock.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import pyarrow as pa
+from sqlalchemy import select
+
+from differ.catalog import CycleEntry, SegmentEntry, tables
+from differ.catalog.catalog import GENESIS
+from differ.catalog.commit import chain_hash
+from differ.cycle.place import Place
+from differ.diff.encoding import Encoding
+from differ.errors import CorruptionError, DifferError
+from differ.snapshots.index import ABSENT
+from differ.snapshots.snapshot import Snapshot
+from differ.storage import verify
+from differ.storage.files import check_size
+
+DamagedPart = Literal["catalog", "snapshot", "held", "segment"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finding:
+    """One thing that is wrong. cycle: of a snapshot or held cycle; first_scn: of a segment."""
+
+    part: DamagedPart
+    problem: str
+    source: str | None = None
+    cycle: int | None = None
+    first_scn: int | None = None
+
+
+def check(place: Place, *, read_data: bool = False) -> Iterator[Finding]:
+    """Yield what is wrong, nothing when all is well. Cost: with `read_data`, one read of everything kept."""
+    yield from _check_windows(place)
+    for source in [entry.name for entry in place.catalog.sources()]:
+        entries, damaged = _cycles(place, source)
+        yield from damaged
+        current = place.catalog.source(source)
+        for entry in entries:
+            if entry.staged is not None and entry.staged.manifest is not None:
+                part: DamagedPart = "held" if entry.status == "held" else "snapshot"
+                is_current = current is not None and current.current == entry.cycle
+                problem = _snapshot_problem(place, entry, read_data=read_data, rows=read_data and is_current)
+                if problem:
+                    yield Finding(part=part, problem=problem, source=source, cycle=entry.cycle)
+    for segment in place.catalog.segments():
+        problem = _segment_problem(place, segment, read_data=read_data)
+        if problem:
+            yield Finding(part="segment", problem=problem, source=segment.source, first_scn=segment.first_scn)
+
+
+def _cycles(place: Place, source: str) -> tuple[list[CycleEntry], list[Finding]]:
+    """The kept cycles that can be read, and a finding for each row that is not what was written."""
+    table = tables.cycles
+    query = select(table).where(table.c.source == source, table.c.status.in_(["committed", "held"]))
+    entries, findings = [], []
+    with place.catalog.reading() as connection:
+        rows = connection.execute(query.order_by(table.c.cycle)).all()
+    for row in rows:
+        try:
+            entries.append(CycleEntry.from_row(row))
+        except CorruptionError as error:
+            findings.append(Finding(part="catalog", problem=error.message, source=source, cycle=row.cycle))
+    return entries, findings
+
+
+def _check_windows(place: Place) -> Iterator[Finding]:
+    stream = place.catalog.stream()
+    windows = place.catalog.windows()
+    segments: dict[int, list[SegmentEntry]] = {}
+    for segment in place.catalog.segments():
+        segments.setdefault(segment.window_first, []).append(segment)
+    chain = GENESIS if windows and windows[0].first == 1 else None
+    expected = windows[0].first if windows else 1
+    for window in windows:
+        name = f"window {window.first}..{window.last}"
+        if window.first != expected:
+            yield Finding(part="catalog", problem=f"{name} does not follow SCN {expected - 1}")
+        expected = window.last + 1
+        content = _content(place, window.commit_id)
+        if chain is not None and content is not None:
+            expected_chain = chain_hash(stream.stream_id, chain, window.first, window.last, content)
+            if expected_chain != window.chain:
+                yield Finding(part="catalog", problem=f"{name} is not what was committed: its chain does not hold")
+        chain = window.chain
+    if windows and (windows[-1].last, windows[-1].chain) != (stream.head_scn, stream.chain):
+        yield Finding(
+            part="catalog", problem=f"the head is {stream.head_scn}, the last window ends at {windows[-1].last}"
+        )
+
+
+def _content(place: Place, commit_id: str) -> list[list[object]] | None:
+    """What a window's chain was taken over, or None where retention let go of a part of it."""
+    try:
+        entries = place.catalog.cycles(commit_id=commit_id, status=["committed", "unchanged"])
+    except CorruptionError:
+        return None
+    found: list[list[object]] = []
+    for entry in entries:
+        if entry.staged is None:
+            return None
+        found.append([entry.source, entry.cycle, entry.staged.to_json()])
+    return found or None
+
+
+def _snapshot_problem(place: Place, entry: CycleEntry, *, read_data: bool, rows: bool) -> str | None:
+    what = f"snapshot {entry.source}/{entry.cycle}"
+    try:
+        manifest = place.manifest(entry)
+        for file in manifest.files:
+            (verify if read_data else check_size)(place.snapshots, file, what)
+        return _rows_problem(Snapshot(place.snapshots, manifest)) if rows else None
+    except DifferError as error:
+        return error.message
+
+
+def _rows_problem(snapshot: Snapshot) -> str | None:
+    """Whether each row of the current state has the hashes that the index says, and each index entry a row."""
+    encoding = Encoding.of(snapshot)
+    what = f"snapshot {snapshot.manifest.source}/{snapshot.manifest.cycle}"
+    if encoding.layout != snapshot.manifest.encoding["layout"]:
+        return None  # written by another encoder; its next cycle fingerprints it anew
+    seen = 0
+    for locations, batch in snapshot.located():
+        hashes = encoding.fingerprint(batch)
+        positions = snapshot.index.probe(hashes)
+        if (positions == ABSENT).any():
+            return f"{what}: a row's key is not in its index"
+        pairs = (("row_hi", hashes.row_hi), ("row_lo", hashes.row_lo), ("loc", locations.astype(np.uint64)))
+        if any((snapshot.index.gather(positions, name) != values).any() for name, values in pairs):
+            return f"{what}: a row does not have the hash that its index says"
+        seen += batch.num_rows
+    return None if seen == snapshot.rows else f"{what}: it has {seen} rows, its manifest says {snapshot.rows}"
+
+
+def _segment_problem(place: Place, segment: SegmentEntry, *, read_data: bool) -> str | None:
+    what = f"events {segment.first_scn}..{segment.last_scn} of {segment.source}"
+    try:
+        path = (verify if read_data else check_size)(place.state, segment.file, what)
+        if read_data:
+            with pa.ipc.open_file(pa.memory_map(str(path))) as reader:
+                rows = sum(reader.get_batch(i).num_rows for i in range(reader.num_record_batches))
+            if rows != segment.count:
+                return f"{what}: {path} has {rows} events"
+        return None
+    except (pa.ArrowInvalid, OSError) as error:
+        return f"{what}: {error}"
+    except DifferError as error:
+        return error.message
