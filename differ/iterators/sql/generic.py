@@ -83,7 +83,7 @@ def _field(connection: sa.Connection, name: str, quoted: str, type_: Any, as_tex
     return Field(
         column=Column(name=name, type=logical or STRING, declared=_declared(connection, type_)),
         expression=f"{expression} AS {quoted}",
-        convert=_convert(logical or STRING),
+        convert=_processed(connection, type_, logical) if logical is not None else plain(STRING),
         match=f"{expression} = {PARAMETER}",
         bind=unchanged,
     )
@@ -122,6 +122,15 @@ def logical_type(type_: Any) -> LogicalType | None:  # noqa: PLR0911  (one line 
             return UUID
         case _:
             return None
+
+
+def _processed(connection: sa.Connection, type_: Any, logical: LogicalType) -> Convert:
+    """The conversion of values after SQLAlchemy's own; numbers stay as the driver gives them, for that one rounds."""
+    convert = _convert(logical)
+    process = type_.dialect_impl(connection.dialect).result_processor(connection.dialect, None)
+    if process is None or logical.kind in ("int", "float", "decimal"):
+        return convert
+    return lambda values: convert([process(value) for value in values])
 
 
 def _convert(type_: LogicalType) -> Convert:

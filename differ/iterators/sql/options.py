@@ -55,10 +55,8 @@ class Options:
 
 def nearest(name: str, known: list[str]) -> str:
     """A hint that names what `name` may have meant, else what there is."""
-    close = get_close_matches(name, known, n=3, cutoff=0.5)
-    if not close:
-        folded = {item.casefold(): item for item in known}
-        close = [folded[name.casefold()]] if name.casefold() in folded else []
+    folded = {item.casefold(): item for item in known}
+    close = [folded[item] for item in get_close_matches(name.casefold(), list(folded), n=3, cutoff=0.6)]
     if close:
         return f"did you mean {', '.join(close)}?"
     listed = ", ".join(sorted(known)[:12])

@@ -38,7 +38,7 @@ class Rows:
         """Yield the rows, where `condition` holds, in batches of at most `batch_rows`.
 
         Raises SourceUnavailableError when the server goes away, RecordError for a value without an exact place in its
-        column's type, InterruptedScan. Cost: one pass on the server, one batch in memory.
+        column's type, InterruptedScanError. Cost: one pass on the server, one batch in memory.
         """
         expressions = ", ".join(field.expression for field in self.fields)
         text = statement(self.relation.select(expressions, condition), binds)

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from differ.errors import ConfigError, InterruptedScan, IteratorError, SourceError
+from differ.errors import ConfigError, InterruptedScanError, IteratorError, SourceError
 from differ.iterators.sql import sql
 from differ.records.values import python_column
 from tests.iterators.sql.scanning import context, run, scan, types, values
@@ -112,7 +112,7 @@ def test_a_cancelled_scan_stops_and_lets_go(url: str) -> None:
     batches = iter(plugin.read(None))
     assert next(batches).num_rows == 10
     ctx.cancelled.set()
-    with pytest.raises(InterruptedScan):
+    with pytest.raises(InterruptedScanError):
         next(batches)
     plugin.close()
     run(url, "DROP TABLE t")
