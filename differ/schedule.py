@@ -106,8 +106,8 @@ def jobs(settings: Settings) -> list[JobSpec]:
             spec = JobSpec(kind="consistency-group", name=group.name, schedule=group.schedule, timeout_seconds=whole)
             found.append(spec)
     for source in settings.sources.values():
-        group = settings.group_of(source.name)
-        if source.schedule is not None and (group is None or group.schedule is None):
+        owner = settings.group_of(source.name)
+        if source.schedule is not None and (owner is None or owner.schedule is None):
             spec = JobSpec(
                 kind="source", name=source.name, schedule=source.schedule, timeout_seconds=source.timeout_seconds
             )

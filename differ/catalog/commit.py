@@ -172,7 +172,7 @@ def _record(
     _supersede(connection, proposal, moment)
     _write(connection, commit_id, proposal, status, result, head, moment)
     values: dict[str, Any] = {
-        "seen_at": staged.detected_at,
+        "seen_at": staged.seen_at,
         "absent": json.dumps(staged.absent.to_json()) if staged.absent else None,
         "position": json.dumps(staged.position.to_json()) if staged.position else None,
     }

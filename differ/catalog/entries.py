@@ -54,7 +54,8 @@ class Staged:
     """Everything a cycle wrote and a commit makes visible; its JSON is what a held cycle's hash is taken over.
 
     manifest: None where the snapshot stays as it was. schema_changes: sentences, empty when the schema is the same.
-    absent: keys that wait for their delete to be confirmed. rebaseline: a new base without events.
+    absent: keys that wait for their delete to be confirmed. floor: a new base without events.
+    seen_at, detected_at: when reading began and ended; what was read held at some moment between them.
     """
 
     manifest: StoredFile | None
@@ -65,6 +66,7 @@ class Staged:
     position: Position | None
     baseline: bool
     floor: bool
+    seen_at: str
     detected_at: str
 
     def to_json(self) -> dict[str, Any]:
@@ -78,6 +80,7 @@ class Staged:
             "position": self.position.to_json() if self.position else None,
             "baseline": self.baseline,
             "floor": self.floor,
+            "seen_at": self.seen_at,
             "detected_at": self.detected_at,
         }
 
@@ -96,6 +99,7 @@ class Staged:
             position=Position.from_json(body["position"]) if body["position"] else None,
             baseline=body["baseline"],
             floor=body["floor"],
+            seen_at=body["seen_at"],
             detected_at=body["detected_at"],
         )
 

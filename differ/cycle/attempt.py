@@ -53,7 +53,7 @@ class Attempt:
         if entry.current is not None:
             self._base = place.catalog.cycle(self.source, entry.current)
             self._previous = Snapshot(place.snapshots, place.manifest(self._base))
-        self.detected_at = now()
+        self.seen_at = self.detected_at = now()
         self.ctx = self._context()
         self.scan = self._scan()
         self.staged: Staged | None = None
@@ -92,6 +92,7 @@ class Attempt:
             while (batch := self._next(stream)) is not None:
                 self._take(writer, comparison, encoding, batch)
                 progress(comparison.rows)
+            self.detected_at = now()
             seam.at("cycle.scanned")
             position = thread.call(self.scan.position)
             self._settle_absence(thread, writer, comparison, encoding, index)
@@ -206,6 +207,7 @@ class Attempt:
             position=position or self.entry.position,
             baseline=self._previous is None,
             floor=self._silent,
+            seen_at=to_text(self.seen_at),
             detected_at=to_text(self.detected_at),
         )
 

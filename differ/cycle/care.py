@@ -58,6 +58,7 @@ def compact(place: Place, source: str, *, wait: bool = False) -> CycleResult:
                     position=entry.position,
                     baseline=False,
                     floor=False,
+                    seen_at=to_text(entry.seen_at or now()),
                     detected_at=to_text(entry.seen_at or now()),
                 ),
                 result=result.to_json(),
