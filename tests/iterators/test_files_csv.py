@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from differ.errors import ConfigError, InterruptedScan, RecordError, SchemaDriftError, SourceError
+from differ.errors import ConfigError, InterruptedScanError, RecordError, SchemaDriftError, SourceError
 from differ.iterators.files import files
 from differ.iterators.files.texts import TextColumn
 from differ.iterators.files.typed import of_texts
@@ -241,5 +241,5 @@ def test_a_cancelled_scan_stops(tmp_path: Path) -> None:
     batches = iter(reader.read(reader.splits()[0]))
     next(batches)
     cancelled.set()
-    with pytest.raises(InterruptedScan):
+    with pytest.raises(InterruptedScanError):
         next(batches)
