@@ -147,3 +147,9 @@ class CycleResult:
             "waiting_deletes": self.waiting_deletes or None,
         }
         return body | {name: value for name, value in optional.items() if value is not None}
+
+    @classmethod
+    def from_json(cls, body: Mapping[str, Any]) -> CycleResult:
+        """Read what `to_json` wrote; the exit code is not part of it."""
+        known = {name: body[name] for name in cls.__dataclass_fields__ if name in body}
+        return cls(**known | {"schema_changes": tuple(body.get("schema_changes") or ())})

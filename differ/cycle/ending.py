@@ -6,11 +6,13 @@ is ended together.
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 from differ.catalog import CycleEntry
 from differ.catalog.commit import Proposal, commit
 from differ.catalog.locks import source_locks
 from differ.cycle.place import Place
-from differ.errors import CorruptionError, HeldError, UsageError
+from differ.errors import CorruptionError, DifferError, HeldError, UsageError
 from differ.model import CycleResult
 from differ.snapshots.manifest import read_manifest
 from differ.storage import verify
@@ -27,8 +29,9 @@ def approve(place: Place, source: str, *, cycle: int | None = None, hash: str | 
         proposals = [_proposal(place, entry) for entry in entries]
         bodies = commit(place.catalog, entries[0].commit_id, proposals)
         for entry in entries:
-            place.retire(entry.source)
-    return [_result(body) for body in bodies]
+            with suppress(DifferError):  # the commit stands; what could not be swept is swept at the next begin
+                place.retire(entry.source)
+    return [CycleResult.from_json(body) for body in bodies]
 
 
 def reject(place: Place, source: str, *, cycle: int | None = None, hash: str | None = None) -> list[CycleResult]:
@@ -40,7 +43,7 @@ def reject(place: Place, source: str, *, cycle: int | None = None, hash: str | N
             body = {**entry.result, "status": "rejected"}
             place.catalog.end_cycle(entry.source, entry.cycle, "rejected", body)
             place.sweep(entry.source)
-            results.append(_result(body))
+            results.append(CycleResult.from_json(body))
     return results
 
 
@@ -86,8 +89,3 @@ def _proposal(place: Place, entry: CycleEntry) -> Proposal:
         staged=entry.staged,
         result={k: v for k, v in entry.result.items() if k not in ("reason", "hash", "exit_code")},
     )
-
-
-def _result(body: dict[str, object]) -> CycleResult:
-    known = {name: body[name] for name in CycleResult.__dataclass_fields__ if name in body}
-    return CycleResult(**known)  # type: ignore[arg-type]

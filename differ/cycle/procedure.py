@@ -83,6 +83,7 @@ class _Run:
         self._commit_id = str(uuid.uuid4())
         self._attempts: list[Attempt] = []
         self._begun: dict[str, int] = {}
+        self._deciding = False
 
     def run(self) -> list[CycleResult]:
         """Begin, read, decide; a failure of one source fails all of the window."""
@@ -98,8 +99,8 @@ class _Run:
             raise stop from error
         except DifferError as error:
             return self._fail(begun, error)
-        except Exception as error:
-            log.exception("scan failed source=%s", self._settings[0].name)
+        except (Exception, SystemExit) as error:
+            log.debug("traceback", exc_info=True)
             text = redact(f"scan {self._settings[0].name}: unexpected {type(error).__name__}: {error}")
             return self._fail(begun, DifferError(text, hint="this is a defect of differ or of the plugin; see the log"))
 
@@ -125,13 +126,16 @@ class _Run:
         name = ",".join(settings.name for settings in self._settings)
         timeouts = [s.timeout_seconds for s in self._settings if s.timeout_seconds is not None]
         deadline = Deadline(min(timeouts) if timeouts else None, f"scan {name}")
-        for attempt in self._attempts:
-            attempt.ctx.cancelled = self._options.cancelled
         with ReaderThread(name, self._options.cancelled, deadline) as thread, ExitStack() as stack:
+            for attempt in self._attempts:
+                attempt.ctx.cancelled = thread.stopped
             try:
                 self._connect(thread, stack)
                 for attempt in self._attempts:
                     attempt.read(thread, self._notice(attempt, "scan"))
+            except BaseException:
+                thread.stopped.set()
+                raise
             finally:
                 thread.finish([*(attempt.scan.close for attempt in self._attempts), stack.close], CLOSE_SECONDS)
 
@@ -159,13 +163,14 @@ class _Run:
             return self._hold()
         for attempt in self._attempts:
             self._notice(attempt, "commit")(attempt.rows)
+        self._deciding = True
         with self._attempts[0]._timed("commit"):
             results = commit(self._place.catalog, self._commit_id, [a.proposal() for a in self._attempts])
         return [self._committed(a, body) for a, body in zip(self._attempts, results, strict=True)]
 
     def _committed(self, attempt: Attempt, body: dict[str, Any]) -> CycleResult:
-        attempt.tidy()
         with suppress(DifferError):  # the commit stands; what could not be swept is swept at the next begin
+            attempt.tidy()
             self._place.retire(attempt.source)
         result = attempt.result(
             body["status"], scn_first=body["scn_first"], scn_last=body["scn_last"], schema=body["schema"]
@@ -186,10 +191,12 @@ class _Run:
             results.append(attempt.result("held", reason="; ".join(reasons), hash=digest, exit_code=4))
         pairs = zip(self._attempts, results, strict=True)
         proposals = [replace(attempt.proposal(), result=result.to_json()) for attempt, result in pairs]
+        self._deciding = True
         hold(self._place.catalog, self._commit_id, proposals)
         for attempt in self._attempts:
-            attempt.tidy()
-            self._place.sweep(attempt.source)
+            with suppress(DifferError):
+                attempt.tidy()
+                self._place.sweep(attempt.source)
             log.warning("cycle held source=%s cycle=%d: %s", attempt.source, attempt.cycle, "; ".join(attempt.reasons))
         return results
 
@@ -206,7 +213,14 @@ class _Run:
         return results
 
     def _fail(self, begun: dict[str, int], error: DifferError) -> list[CycleResult]:
-        """Remove what was written and record the failure; what cannot be done now is done at the next begin."""
+        """Remove what was written and record the failure; what cannot be done now is done at the next begin.
+
+        Once the catalog was asked to decide, it alone knows whether the files are referred to: then what it decided
+        stands, and where it cannot be asked every file stays for the next begin to look at.
+        """
+        if self._deciding and (decided := self._decided()) is not None:
+            log.warning("cycle source=%s: after its commit: %s", decided[0].source, error.message)
+            return decided
         results = []
         for attempt in self._attempts:
             with suppress(DifferError):
@@ -221,6 +235,14 @@ class _Run:
                 with suppress(DifferError):
                     self._place.catalog.end_cycle(settings.name, cycle, "failed", result.to_json())
         return results
+
+    def _decided(self) -> list[CycleResult] | None:
+        """The results that the catalog recorded for this window; None where it recorded none."""
+        entries = {entry.source: entry for entry in self._place.catalog.cycles(commit_id=self._commit_id)}
+        if any(entries[source].status == "running" for source in self._begun):
+            return None
+        results = [CycleResult.from_json(entries[attempt.source].result) for attempt in self._attempts]
+        return [replace(result, exit_code=4) if result.status == "held" else result for result in results]
 
     def _notice(self, attempt: Attempt, phase: str) -> Callable[[int], None]:
         notice = self._options.on_progress

@@ -47,9 +47,14 @@ class _Failure:
 
 
 class ReaderThread:
-    """One daemon thread for one scan. Use as a context manager; leaving it cancels what still runs."""
+    """One daemon thread for one scan. Use as a context manager; leaving it stops what still runs.
+
+    cancelled: the caller's wish to end, which is looked at and never set. stopped: set once nobody waits for the thread
+    any more; what runs in it should look at this.
+    """
 
     def __init__(self, name: str, cancelled: threading.Event, deadline: Deadline) -> None:
+        self.stopped = threading.Event()
         self._cancelled = cancelled
         self._deadline = deadline
         self._tasks: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
@@ -90,10 +95,12 @@ class ReaderThread:
 
     def _next(self, items: queue.Queue[Any]) -> Any:
         while True:
+            if self._cancelled.is_set():
+                raise InterruptedScanError("scan: cancelled")
+            self._deadline.check()
             try:
                 return items.get(timeout=_POLL_SECONDS)
             except queue.Empty:
-                self._deadline.check()
                 if not self._thread.is_alive():
                     raise InterruptedScanError("scan: its reader thread ended without a word") from None
 
@@ -107,7 +114,7 @@ class ReaderThread:
             self._put(items, _Failure(error))
 
     def _put(self, items: queue.Queue[Any], item: Any) -> bool:
-        while not self._cancelled.is_set():
+        while not self.stopped.is_set():
             try:
                 items.put(item, timeout=_POLL_SECONDS)
                 return True
@@ -123,6 +130,5 @@ class ReaderThread:
         return self
 
     def __exit__(self, *details: object) -> None:
+        self.stopped.set()
         self._tasks.put(None)
-        if details[0] is not None:
-            self._cancelled.set()
