@@ -1,0 +1,42 @@
+"""What one call of `differ` was told in common: project, output and logs; handed to every command."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from differ.cli.interrupts import Interrupts
+from differ.cli.terminal import Terminal
+
+if TYPE_CHECKING:
+    from differ.config import Settings
+    from differ.project import Project
+
+
+@dataclass(kw_only=True)
+class Session:
+    """The options that every command has. verbosity: -1 quiet, 0, 1 with -v, 2 with -vv."""
+
+    project: Path | None = None
+    as_json: bool = False
+    verbosity: int = 0
+    log_format: str = "text"
+    terminal: Terminal = field(default_factory=Terminal)
+    interrupts: Interrupts = field(default_factory=Interrupts)
+
+    def settings(self) -> Settings:
+        """The project's settings: of --project, else of the nearest folder above. Raises ConfigError."""
+        from differ.config import load
+
+        return load(self.project)
+
+    @contextmanager
+    def open(self) -> Iterator[Project]:
+        """The project, open; closed at the end."""
+        from differ.project import Project
+
+        with Project(self.settings()) as project:
+            yield project
