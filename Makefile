@@ -13,8 +13,7 @@ PYTHON ?= $(shell for name in $(PYTHON_NAMES); do \
 	if $$name -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1; then echo $$name; break; fi; done)
 
 DEMO_DIR ?= build/demo
-DEMO ?= rm -rf $(DEMO_DIR) && $(BIN)/differ init $(DEMO_DIR) --demo && cd $(DEMO_DIR) && \
-	PATH="$(abspath $(BIN)):$$PATH" sh demo.sh
+DEMO ?= rm -rf $(DEMO_DIR) && $(BIN)/differ init $(DEMO_DIR) --demo && $(BIN)/python $(DEMO_DIR)/demo.py
 BENCH ?= $(BIN)/python benchmarks/main_road.py
 # More flags for pytest, for example: make test PYTEST="-n 0 -k relay"
 PYTEST ?= -n 2
@@ -22,7 +21,7 @@ PYTEST ?= -n 2
 UPGRADE ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test lint format bench lock clean
+.PHONY: help venv demo test lint format docs bench lock clean
 
 help:  ## show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -53,6 +52,10 @@ lint: $(STAMP)  ## ruff (rules and format) and mypy --strict
 format: $(STAMP)  ## let ruff mend what it can
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+docs: $(STAMP)  ## make the reference pages again from the code
+	$(BIN)/python -m differ.config.reference docs/configuration.md
+	$(BIN)/python -m differ.cli.reference docs/cli.md
 
 bench: $(STAMP)  ## measure, and append to the kept history
 	$(BENCH)

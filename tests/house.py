@@ -29,8 +29,8 @@ LAYERS = (
     "client",
     "sinks",
     "runtime",
-    "cli",
     "testing",
+    "cli",
 )
 # Layers that may import less than what is above them.
 NARROW = {"client": {"errors", "model", "formats"}}

@@ -30,14 +30,17 @@ class Environment:
     """What differ itself takes from the environment, besides the references in the file."""
 
     mask_key: str | None = field(repr=False)
+    mongo_url: str | None = field(repr=False, default=None)
+    """Only `differ init --demo` asks for it."""
 
 
 def environment(environ: Mapping[str, str] | None = None) -> Environment:
     """Read differ's own variables, from `environ` or the process; the secrets among them are registered."""
-    mask_key = (os.environ if environ is None else environ).get(MASK_KEY) or None
+    variables = os.environ if environ is None else environ
+    mask_key = variables.get(MASK_KEY) or None
     if mask_key:
         register_secret(mask_key)
-    return Environment(mask_key=mask_key)
+    return Environment(mask_key=mask_key, mongo_url=variables.get("MONGO_URL") or None)
 
 
 def find_project(start: Path) -> Path:

@@ -65,8 +65,8 @@ that want a number take a number in text. References work in values, not in keys
 its variable or its key sounds secret (password, token, ...) or where it looks random; use `env:` for
 secrets to be sure.
 
-The variable `DIFFER_MASK_KEY` holds the key of `mask: {column: hmac}`. Nothing else is read from the
-environment.
+The variable `DIFFER_MASK_KEY` holds the key of `mask: {column: hmac}`, and `differ init --demo` puts the
+sample shop's documents in the server that `MONGO_URL` names. Nothing else is read from the environment.
 """
 
 

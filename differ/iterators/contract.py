@@ -30,7 +30,7 @@ import threading
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, TypeVar, overload
 
 from differ.errors import InterruptedScanError, IteratorError
 from differ.model import Position, PreviousCommit
@@ -204,6 +204,23 @@ class _ClassReader:
     def _optional(self, name: str, *args: Any) -> Any:
         method = getattr(self._plugin, name, None)
         return None if method is None else method(*args)
+
+
+T = TypeVar("T", bound=Callable[..., Any])
+
+
+@overload
+def iterator(target: T, /) -> T: ...
+
+
+@overload
+def iterator(
+    *,
+    key: str | Sequence[str] = (),
+    consistent: bool = False,
+    types: Mapping[str, LogicalType | str] | None = None,
+    name: str | None = None,
+) -> Callable[[T], T]: ...
 
 
 def iterator(
