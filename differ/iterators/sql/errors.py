@@ -63,6 +63,9 @@ _SQLITE_HINTS = {
     "NOTADB": "the file is no SQLite database",
     "CORRUPT": "the file is damaged; see PRAGMA integrity_check",
     "READONLY": "a source is only ever read; the query writes",
+    "READONLY_ROLLBACK": "a writer crashed and left a journal; let its application open the file once",
+    "READONLY_RECOVERY": "a writer crashed and left a log; let its application open the file once",
+    "READONLY_CANTINIT": "the folder of a database in WAL mode must be writable, or an application must have it open",
 }
 
 
@@ -98,8 +101,9 @@ def _from_driver(prefix: str, error: Any, invalidated: bool) -> SourceError:
 def _classify(error: Any, invalidated: bool) -> tuple[type[SourceError], str]:
     name: str | None = getattr(error, "sqlite_errorname", None)
     if name is not None:
-        primary = name.removeprefix("SQLITE_").split("_")[0]
-        hint = _SQLITE_HINTS.get(primary, "check the table, the columns and the query")
+        code = name.removeprefix("SQLITE_")
+        primary = code.split("_")[0]
+        hint = _SQLITE_HINTS.get(code) or _SQLITE_HINTS.get(primary, "check the table, the columns and the query")
         return (SourceUnavailableError if primary in _SQLITE_UNAVAILABLE else SourceError), hint
     state = getattr(error, "sqlstate", None) or getattr(error, "pgcode", None)
     if isinstance(state, str):

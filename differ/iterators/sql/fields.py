@@ -90,9 +90,23 @@ def integers_to_bools(values: Sequence[Any]) -> pa.Array:
     return pa.array(values, pa.int64()).cast(pa.bool_())
 
 
+_CLOCK = r"^(?P<sign>-?)(?P<hours>[0-9]+):(?P<minutes>[0-9]{2}):(?P<seconds>[0-9]{2})(?:\.(?P<micros>[0-9]{1,6}))?$"
+
+
 def durations(values: Sequence[Any]) -> pa.Array:
-    """For durations that come as whole microseconds."""
-    return pa.array(values, pa.int64()).cast(pa.duration("us"))
+    """For durations that come as text: [-]hours:minutes:seconds[.fraction]. Raises ValueError for another form."""
+    texts = pa.array(values, pa.string())
+    parts = pc.extract_regex(texts, _CLOCK)
+    if parts.null_count != texts.null_count:
+        raise ValueError("no duration")
+    hours, minutes, seconds = (
+        pc.struct_field(parts, name).cast(pa.int64()) for name in ("hours", "minutes", "seconds")
+    )
+    micros = pc.utf8_rpad(pc.struct_field(parts, "micros"), 6, "0").cast(pa.int64())
+    whole = pc.add(pc.multiply(pc.add(pc.multiply(hours, 60), minutes), 60), seconds)
+    total = pc.add(pc.multiply(whole, 1_000_000), micros)
+    negative = pc.equal(pc.struct_field(parts, "sign"), "-")
+    return pc.if_else(negative, pc.negate(total), total).cast(pa.duration("us"))
 
 
 def unconstrained(values: Sequence[Any]) -> pa.Array:

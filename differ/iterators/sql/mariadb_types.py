@@ -12,7 +12,7 @@
 | GEOMETRY and its kinds             | bytes                  | four bytes of SRID, then WKB, as it is stored     |
 | DATE; DATETIME                     | date; timestamp[us]    | text                                              |
 | TIMESTAMP                          | timestamp[us,UTC]      | text, in a session whose time zone is UTC         |
-| TIME                               | duration[us]           | microseconds: it may be negative, or over a day   |
+| TIME                               | duration[us]           | text: it may be negative, or over a day           |
 | JSON                               | json                   | MariaDB's is LONGTEXT with CHECK(json_valid(..))  |
 | UUID, INET4, INET6, all others     | uuid; string           | text                                              |
 
@@ -22,7 +22,9 @@ Zero dates ('0000-00-00', '2024-00-00') have no place in a date: a RecordError n
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any
 
 from differ.iterators.sql.fields import (
@@ -111,13 +113,12 @@ def from_metadata(code: int, length: int, decimals: int, flags: int) -> ServerTy
 def field_for(name: str, column: str, type_: ServerType, as_text: bool) -> Field:
     """The field of one column; `column` is its quoted name."""
     logical, expression, convert = (STRING, _as_text(column), plain(STRING)) if as_text else _mapping(column, type_)
-    by_text = as_text or logical.kind in ("string", "uuid")
     return Field(
         column=Column(name=name, type=logical, declared=type_.declared),
         expression=f"{expression} AS {column}",
         convert=convert,
-        match=f"{expression if logical.kind in ('duration', 'float') else column} = {PARAMETER}",
-        bind=str if by_text else _microseconds if logical.kind == "duration" else unchanged,
+        match=f"{expression if logical.kind == 'float' else column} = {PARAMETER}",
+        bind=_binds(logical, as_text),
     )
 
 
@@ -125,8 +126,18 @@ def _as_text(column: str) -> str:
     return f"CAST({column} AS CHAR)"
 
 
-def _microseconds(value: Any) -> int:
-    return int((value.days * 86_400 + value.seconds) * 1_000_000 + value.microseconds)
+def _binds(logical: LogicalType, as_text: bool) -> Callable[[Any], Any]:
+    if logical.kind == "duration":
+        return _clock_text
+    return str if as_text or logical.kind in ("string", "uuid") else unchanged
+
+
+def _clock_text(value: timedelta) -> str:
+    """A duration as the server writes TIME; drivers drop its fraction."""
+    micros = value // timedelta(microseconds=1)
+    seconds, fraction = divmod(abs(micros), 1_000_000)
+    sign = "-" if micros < 0 else ""
+    return f"{sign}{seconds // 3600:02d}:{seconds // 60 % 60:02d}:{seconds % 60:02d}.{fraction:06d}"
 
 
 def _mapping(column: str, type_: ServerType) -> tuple[LogicalType, str, Convert]:
@@ -147,7 +158,7 @@ def _mapping(column: str, type_: ServerType) -> tuple[LogicalType, str, Convert]
         return _FROM_TEXT[kind], _as_text(column), from_text(_FROM_TEXT[kind])
     if kind == "time":
         logical = LogicalType(kind="duration", unit="us")
-        return logical, f"CAST(TIME_TO_SEC({column}) * 1000000 AS SIGNED)", durations
+        return logical, _as_text(column), durations
     if kind in _BLOBS or kind in _SHAPES:
         return BYTES, column, plain(BYTES)
     if kind == "json":

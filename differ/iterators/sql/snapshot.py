@@ -60,8 +60,7 @@ def store_name(ctx: Context, options: Options) -> str:
 def open_snapshot(ctx: Context, options: Options) -> Snapshot:
     """Connect and begin. Raises ConfigError, SourceUnavailableError or SourceError, none with a password in it."""
     url = parse_url(ctx.source, options.url)
-    if url.password:
-        register_secret(str(url.password))
+    _hide(url, options)
     dialect = dialect_of(url)
     with mapped(ctx.source, "connect", url):
         opened = dialect.prepare(ctx.source, url, Path(ctx.project))
@@ -91,6 +90,14 @@ def open_snapshot(ctx: Context, options: Options) -> Snapshot:
         position=position,
         consistent=consistent,
     )
+
+
+def _hide(url: sa.URL, options: Options) -> None:
+    """Keep the password out of every message, wherever it is given."""
+    given = {**url.query, **options.connect_args, "password": url.password or options.connect_args.get("password")}
+    for name, value in given.items():
+        if value and name.lower() in ("password", "passwd", "sslpassword", "ssl_key_password"):
+            register_secret(str(value))
 
 
 def _absolute(ctx: Context, url: sa.URL) -> str:

@@ -89,7 +89,9 @@ def questions(column: str, declared: str) -> list[str]:
     kind = f"typeof({column})"
     form, second = _forms(column, wished(declared))
     counts = [f"{kind}='{name}'" for name in ("integer", "real", "text", "blob")]
-    return [f"CAST(total({condition}) AS INTEGER)" for condition in (*counts, form, second)]
+    return [
+        f"CAST(total({condition}) AS INTEGER)" if condition != "0" else "0" for condition in (*counts, form, second)
+    ]
 
 
 def wished(declared: str) -> LogicalType | None:

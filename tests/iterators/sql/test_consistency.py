@@ -170,13 +170,12 @@ def test_position_of_postgresql_grows(postgresql_url: str) -> None:
     assert (first.kind, len(first.parts)) == ("postgresql-lsn", 1)
 
 
-def test_position_of_others_is_not_known(url: str) -> None:
-    if url.startswith("postgresql"):
-        pytest.skip("has one")
-    run(url, "CREATE TABLE t (id INT PRIMARY KEY)")
-    plugin = sql(context(url, table="t"))
-    assert plugin.position() is None  # The server of these tests keeps no binary log.
-    plugin.close()
+def test_without_a_log_there_is_no_position(mariadb_url: str, tmp_path: Any) -> None:
+    for url in (mariadb_url, f"sqlite:///{tmp_path}/shop.db"):
+        run(url, "CREATE TABLE t (id INT PRIMARY KEY)")
+        plugin = sql(context(url, table="t"))
+        assert plugin.position() is None
+        plugin.close()
 
 
 class LoggingMariaDB(MariaDB):
