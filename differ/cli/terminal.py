@@ -54,6 +54,10 @@ class Terminal:
         sys.stdout.flush()
         return sys.stdout.buffer
 
+    def flush(self) -> None:
+        """Hand over what was written so far."""
+        sys.stdout.flush()
+
     def line(self, text: str = "") -> None:
         """Write one line of a result."""
         self.printed = True

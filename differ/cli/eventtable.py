@@ -1,0 +1,56 @@
+"""Change events as a table: SCN, op, source, key and what changed, from old to new."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from differ.cli.table import OP_STYLES, Cell, Column, Table
+from differ.cli.terminal import Terminal
+
+if TYPE_CHECKING:
+    from differ.formats.batch import EventBatch
+    from differ.formats.table import EventRow
+
+PAGE_ROWS = 200
+
+
+def event_table(terminal: Terminal, *, with_scn: bool = True) -> Table:
+    """A table whose rows are `cells`; without the SCN, their tail."""
+    columns = [
+        Column(title="scn", right=True),
+        Column(title="op", style=_op_style),
+        Column(title="source"),
+        Column(title="key"),
+        Column(title="change"),
+    ]
+    return Table(terminal, columns if with_scn else columns[1:])
+
+
+def cells(row: EventRow) -> Sequence[Cell]:
+    """The cells of one event; each changed field is a part of its own."""
+    detail: Cell = [str(change) for change in row.changes] or row.summary
+    return [str(row.scn), row.op, row.source, row.key, detail]
+
+
+def print_events(terminal: Terminal, batches: Iterable[EventBatch]) -> int:
+    """Print events as they come, and return how many."""
+    from differ.formats.table import event_rows
+
+    table = event_table(terminal)
+    total = 0
+    for batch in batches:
+        page: list[Sequence[Cell]] = []
+        for row in event_rows(batch):
+            page.append(cells(row))
+            total += 1
+            if len(page) == PAGE_ROWS:
+                table.print(page)
+                page = []
+        if page:
+            table.print(page)
+    return total
+
+
+def _op_style(op: str) -> Mapping[str, Any]:
+    return OP_STYLES.get(op, {})
