@@ -69,6 +69,10 @@ class Project:
         """Run one cycle of a consistency group: its sources in one consistent read, committed as one window."""
         return run_cycles(self.place, self.settings.group(group).sources, options)
 
+    def scan_unit(self, unit: Sequence[str], options: RunOptions | None = None) -> list[CycleResult]:
+        """Run one cycle of what `units` gives: one source, or all of a consistency group, as one window."""
+        return run_cycles(self.place, unit, options)
+
     def units(self, *, paused: bool = False) -> list[tuple[str, ...]]:
         """What `--all` runs, one window each: the groups, then the other sources; paused ones only when asked for."""
         grouped = {source for group in self.settings.consistency_groups.values() for source in group.sources}

@@ -30,6 +30,7 @@ from differ.storage import seam
 
 log = logging.getLogger(__name__)
 CLOSE_SECONDS = 5.0
+INTERRUPTED_CLOSE_SECONDS = 0.5
 
 Notice = Callable[["Progress"], None]
 Seen = Callable[[Sequence[EventBatch]], None]
@@ -136,8 +137,12 @@ class _Run:
             except BaseException:
                 thread.stopped.set()
                 raise
+            except KeyboardInterrupt:
+                self._options.cancelled.set()
+                raise
             finally:
-                thread.finish([*(attempt.scan.close for attempt in self._attempts), stack.close], CLOSE_SECONDS)
+                patience = INTERRUPTED_CLOSE_SECONDS if self._options.cancelled.is_set() else CLOSE_SECONDS
+                thread.finish([*(attempt.scan.close for attempt in self._attempts), stack.close], patience)
 
     def _connect(self, thread: ReaderThread, stack: ExitStack) -> None:
         """Open the one consistent read that all sources of the window share."""
@@ -159,10 +164,10 @@ class _Run:
         held = [reason for attempt in self._attempts for reason in attempt.reasons]
         if self._options.dry_run:
             return self._show(held)
-        if held:
-            return self._hold()
         for attempt in self._attempts:
             self._notice(attempt, "commit")(attempt.rows)
+        if held:
+            return self._hold()
         self._deciding = True
         with self._attempts[0]._timed("commit"):
             results = commit(self._place.catalog, self._commit_id, [a.proposal() for a in self._attempts])
