@@ -20,7 +20,7 @@ from typing import Any
 from sqlalchemy import Connection, insert, select, update
 
 from differ.catalog import tables
-from differ.catalog.engine import catalog_errors, open_engine
+from differ.catalog.engine import catalog_errors, open_engine, take_write_lock, write_options
 from differ.catalog.entries import (
     CycleEntry,
     SegmentEntry,
@@ -74,10 +74,14 @@ class Catalog:
 
     @contextmanager
     def writing(self) -> Iterator[Connection]:
-        """A write transaction that holds the write lock from its start; raises BusyError after 30 s of waiting."""
+        """A write transaction that holds the write lock from its start; raises BusyError after 30 s of waiting.
+
+        One writer at a time, so that commits of different sources follow each other and never abort each other.
+        """
         with catalog_errors(self.engine), self.engine.connect() as plain:
-            connection = plain.execution_options(differ_write=True)
+            connection = plain.execution_options(**write_options(self.engine))
             with connection.begin():
+                take_write_lock(connection)
                 yield connection
 
     def _prepare(self) -> None:

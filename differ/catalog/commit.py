@@ -50,13 +50,14 @@ def commit(catalog: Catalog, commit_id: str, proposals: Sequence[Proposal]) -> l
         head, chain = stream.head_scn, stream.chain
         results, content = [], []
         window_first = head + 1
+        window_last = head + sum(proposal.staged.events for proposal in proposals)
         for proposal in proposals:
             _check_fence(connection, proposal)
             schema_id, before_id = _schema_ids(connection, proposal, moment)
             first = head + 1
             head = _insert_segments(connection, proposal, window_first, head, (schema_id, before_id))
             window = Window(first=first, last=head) if head >= first else None
-            results.append(_record(connection, commit_id, proposal, window, head, schema_id, moment))
+            results.append(_record(connection, commit_id, proposal, window, window_last, schema_id, moment))
             content.append([proposal.source, proposal.cycle, proposal.staged.to_json()])
         if head >= window_first:
             chain = chain_hash(stream.stream_id, chain, window_first, head, content)
@@ -161,7 +162,7 @@ def _record(
     commit_id: str,
     proposal: Proposal,
     window: Window | None,
-    head: int,
+    window_last: int,
     schema_id: int,
     moment: str,
 ) -> dict[str, Any]:
@@ -170,7 +171,7 @@ def _record(
     result = proposal.result | {"status": status, "schema": schema_id}
     result |= {"scn_first": window.first if window else None, "scn_last": window.last if window else None}
     _supersede(connection, proposal, moment)
-    _write(connection, commit_id, proposal, status, result, head, moment)
+    _write(connection, commit_id, proposal, status, result, window_last, moment)
     values: dict[str, Any] = {
         "seen_at": staged.seen_at,
         "absent": json.dumps(staged.absent.to_json()) if staged.absent else None,
@@ -179,7 +180,7 @@ def _record(
     if staged.manifest is not None:
         values |= {"current": proposal.cycle, "rebaseline": False}
     if staged.floor:
-        values["floor_scn"] = head
+        values["floor_scn"] = window_last
     connection.execute(update(tables.sources).where(tables.sources.c.name == proposal.source).values(**values))
     return result
 

@@ -19,13 +19,15 @@ from differ.errors import BusyError, ConfigError, CorruptionError, StorageError
 from differ.storage import ensure_folder
 
 BUSY_SECONDS = 30
+WRITE_LOCK = 0x6469666665720000
+"""The number of the advisory lock that all writers of a PostgreSQL catalog take."""
 
 
 def open_engine(url: str) -> Engine:
     """An engine for the catalog; the folder of an SQLite file is made. Raises ConfigError for a URL that is none."""
     parsed = make_url(url)
     if parsed.get_backend_name() != "sqlite":
-        return create_engine(parsed, pool_pre_ping=True, isolation_level="SERIALIZABLE")
+        return create_engine(parsed, pool_pre_ping=True, isolation_level="REPEATABLE READ")
     if not parsed.database or parsed.database == ":memory:":
         raise ConfigError(f"open catalog {url}: an in-memory catalog would forget every SCN", hint="name a file")
     path = Path(parsed.database)
@@ -52,6 +54,20 @@ def _begin_sqlite(connection: Connection) -> None:
     connection.exec_driver_sql(f"BEGIN {mode}")
 
 
+def write_options(engine: Engine) -> dict[str, Any]:
+    """Execution options of a write transaction: what it reads is what was committed when it got the lock."""
+    if engine.dialect.name == "sqlite":
+        return {"differ_write": True}
+    return {"isolation_level": "READ COMMITTED"}
+
+
+def take_write_lock(connection: Connection) -> None:
+    """Wait until no other write transaction is open, at most BUSY_SECONDS; SQLite's BEGIN IMMEDIATE did it already."""
+    if connection.dialect.name == "postgresql":
+        connection.exec_driver_sql(f"SET LOCAL lock_timeout = '{BUSY_SECONDS}s'")
+        connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({WRITE_LOCK})")
+
+
 @contextmanager
 def catalog_errors(engine: Engine) -> Iterator[None]:
     """Turn a driver's error inside into one of differ's, naming the catalog."""
@@ -60,7 +76,7 @@ def catalog_errors(engine: Engine) -> Iterator[None]:
         yield
     except OperationalError as error:
         cause = str(error.orig)
-        if "locked" in cause or "busy" in cause:
+        if "locked" in cause or "busy" in cause or "lock timeout" in cause:
             raise BusyError(f"write catalog {name}: {cause}", hint="another process holds it; run it again") from error
         hint = "look at the disk and the permissions of the catalog, then run it again"
         raise StorageError(f"use catalog {name}: {cause}", hint=hint) from error

@@ -17,8 +17,10 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from sqlalchemy import text
+from sqlalchemy.exc import SQLAlchemyError
 
 from differ.catalog.catalog import Catalog
+from differ.catalog.engine import catalog_errors
 from differ.errors import BusyError
 from differ.storage import ensure_folder
 from differ.storage.files import storage_errors
@@ -65,15 +67,21 @@ def _file_lock(folder: Path, source: str, wait: bool) -> Iterator[None]:
 @contextmanager
 def _advisory_lock(catalog: Catalog, source: str, wait: bool) -> Iterator[None]:
     number = int.from_bytes(hashlib.sha256(f"differ/{source}".encode()).digest()[:8], "big", signed=True)
-    with catalog.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
-        while not connection.scalar(text("SELECT pg_try_advisory_lock(:number)"), {"number": number}):
-            if not wait:
-                raise _busy(source, "another session of the catalog")
-            time.sleep(POLL_SECONDS)
+    with ExitStack() as stack:
+        with catalog_errors(catalog.engine):
+            plain = stack.enter_context(catalog.engine.connect())
+            connection = plain.execution_options(isolation_level="AUTOCOMMIT")
+            while not connection.scalar(text("SELECT pg_try_advisory_lock(:number)"), {"number": number}):
+                if not wait:
+                    raise _busy(source, "another session of the catalog")
+                time.sleep(POLL_SECONDS)
         try:
             yield
         finally:
-            connection.execute(text("SELECT pg_advisory_unlock(:number)"), {"number": number})
+            try:
+                connection.execute(text("SELECT pg_advisory_unlock(:number)"), {"number": number})
+            except SQLAlchemyError:
+                connection.invalidate()  # A session that died has let go already.
 
 
 def _owner(path: Path) -> str:

@@ -131,6 +131,9 @@ class Attempt:
         if mode == "never" or (mode == "auto" and self.scan.consistent) or not len(absent) or index is None:
             self._deleted = absent
             return
+        if not self._keys_compare(encoding):
+            self._deleted = absent  # A row cannot wait in a state whose keys are of another kind.
+            return
         if self._look_up(thread, writer, comparison, encoding, index, absent):
             self._deleted = comparison.absent()
             return
@@ -330,6 +333,9 @@ class Attempt:
 
     def _same_key(self, schema: Schema) -> bool:
         return self._old is None or set(self._old.schema.key) == set(schema.key)
+
+    def _keys_compare(self, encoding: Encoding) -> bool:
+        return self._old is None or self._old.manifest.encoding["layout"]["key"] == encoding.layout["key"]
 
     def _base_is_due(self) -> bool:
         """Whether the cycle should write a whole base: the state is small, or its deltas have grown."""
