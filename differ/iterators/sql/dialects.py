@@ -33,7 +33,7 @@ class Dialect(Protocol):
     def position(self, connection: sa.Connection) -> Position | None:
         """Where the server stands now; called before `begin`, so that it is never later than what is read."""
 
-    def begin(self, connection: sa.Connection, isolation: str | None) -> bool:
+    def begin(self, source: str, connection: sa.Connection, isolation: str | None) -> bool:
         """Open the read transaction and pin what it sees; returns whether all of it is one consistent state."""
 
     def transactional(self, connection: sa.Connection, relation: Relation) -> bool:

@@ -39,7 +39,7 @@ class Generic:
         """Not known."""
         return None
 
-    def begin(self, connection: sa.Connection, isolation: str | None) -> bool:
+    def begin(self, source: str, connection: sa.Connection, isolation: str | None) -> bool:
         """A transaction at the given level, else the highest that the dialect offers."""
         try:
             raw: Any = connection.connection.dbapi_connection
@@ -47,7 +47,9 @@ class Generic:
         except NotImplementedError:
             offered = []
         if isolation is not None and isolation not in offered:
-            raise ConfigError(f"options: isolation {isolation!r} is not offered", hint=nearest(isolation, offered))
+            raise ConfigError(
+                f"source {source}: options: isolation {isolation!r} is not offered", hint=nearest(isolation, offered)
+            )
         level: Any = isolation or next((level for level in _BEST_FIRST if level in offered), None)
         if level is not None:
             connection.rollback()

@@ -56,12 +56,14 @@ class MariaDB:
         text = ",".join(text for text in row if text)
         return Position(kind="mariadb-gtid", parts=parts, text=text) if parts else None
 
-    def begin(self, connection: sa.Connection, isolation: str | None) -> bool:
+    def begin(self, source: str, connection: sa.Connection, isolation: str | None) -> bool:
         """Settle the session and take the snapshot, which REPEATABLE READ keeps."""
         level = isolation or "REPEATABLE READ"
         allowed = [*_CONSISTENT, "READ COMMITTED"]
         if level not in allowed:
-            raise ConfigError(f"options: isolation {level!r} is not one of MariaDB", hint=nearest(level, allowed))
+            raise ConfigError(
+                f"source {source}: options: isolation {level!r} is not one of MariaDB", hint=nearest(level, allowed)
+            )
         connection.execution_options(isolation_level="AUTOCOMMIT")
         for setting in _SETTINGS:
             connection.exec_driver_sql(f"SET SESSION {setting}")

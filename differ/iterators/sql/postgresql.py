@@ -69,12 +69,14 @@ class PostgreSQL:
         high, low = str(text).split("/")
         return Position(kind="postgresql-lsn", parts={system: (int(high, 16) << 32) + int(low, 16)}, text=str(text))
 
-    def begin(self, connection: sa.Connection, isolation: str | None) -> bool:
+    def begin(self, source: str, connection: sa.Connection, isolation: str | None) -> bool:
         """Begin, settle how values are written, and take the snapshot by a first query."""
         level: Any = isolation or "REPEATABLE READ"
         allowed = [*_CONSISTENT, "READ COMMITTED"]
         if level not in allowed:
-            raise ConfigError(f"options: isolation {level!r} is not one of PostgreSQL", hint=nearest(level, allowed))
+            raise ConfigError(
+                f"source {source}: options: isolation {level!r} is not one of PostgreSQL", hint=nearest(level, allowed)
+            )
         connection.execution_options(isolation_level=level, postgresql_readonly=True)
         for name, value in _SETTINGS.items():
             connection.exec_driver_sql(f"SET LOCAL {name} = '{value}'")

@@ -77,7 +77,7 @@ def open_snapshot(ctx: Context, options: Options) -> Snapshot:
     try:
         with mapped(ctx.source, "begin a consistent read", url):
             position = dialect.position(connection)
-            consistent = dialect.begin(connection, options.isolation)
+            consistent = dialect.begin(ctx.source, connection, options.isolation)
     except BaseException:
         connection.close()
         engine.dispose()

@@ -46,10 +46,12 @@ class SQLite:
         """A file has no position."""
         return None
 
-    def begin(self, connection: sa.Connection, isolation: str | None) -> bool:
+    def begin(self, source: str, connection: sa.Connection, isolation: str | None) -> bool:
         """BEGIN, and a first read, which pins the state for the whole transaction."""
         if isolation not in (None, "SERIALIZABLE"):
-            raise ConfigError(f"options: isolation {isolation!r} is not one of SQLite", hint="leave it out")
+            raise ConfigError(
+                f"source {source}: options: isolation {isolation!r} is not one of SQLite", hint="leave it out"
+            )
         # The driver opens no transaction for reads by itself, so that two SELECTs would see two states.
         connection.execution_options(isolation_level="AUTOCOMMIT")
         connection.exec_driver_sql("BEGIN")

@@ -121,7 +121,7 @@ def test_isolation_is_an_option_and_read_committed_promises_nothing(request: pyt
 
 def test_an_unknown_isolation_is_an_error(url: str) -> None:
     run(url, "CREATE TABLE t (id INT PRIMARY KEY)")
-    with pytest.raises(ConfigError, match="isolation 'EVENTUAL'"):
+    with pytest.raises(ConfigError, match="source s: options: isolation 'EVENTUAL'"):
         sql(context(url, table="t", isolation="EVENTUAL"))
 
 
