@@ -55,7 +55,7 @@ format: $(STAMP)  ## let ruff mend what it can
 
 docs: $(STAMP)  ## make the reference pages again from the code
 	$(BIN)/python -m differ.config.reference docs/configuration.md
-	$(BIN)/python -m differ.cli.reference docs/cli.md
+	$(BIN)/python -m differ.cli.reference docs
 
 bench: $(STAMP)  ## measure, and append to the kept history
 	$(BENCH)
