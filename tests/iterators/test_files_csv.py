@@ -1,7 +1,10 @@
 """CSV: types found only where every text comes back, nulls, quotes, and errors that name file and line."""
 
 import bz2
+import csv
 import gzip
+import io
+import tempfile
 import threading
 from decimal import Decimal
 from pathlib import Path
@@ -13,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from differ.errors import ConfigError, InterruptedScanError, RecordError, SchemaDriftError, SourceError
-from differ.iterators.files import files
+from differ.iterators.files import csv_parser, files
 from differ.iterators.files.texts import TextColumn
 from differ.iterators.files.typed import of_texts
 from tests.iterators.scans import make_context, read_batches, read_rows, read_types
@@ -33,8 +36,10 @@ from tests.iterators.scans import make_context, read_batches, read_rows, read_ty
         (["1 "], "string"),
         (["1,5"], "string"),
         (["1_000"], "string"),
-        (["19.90", "-0.05", "1000.00"], "decimal(6,2)"),
+        (["19.90", "-0.05", "1000.00"], "decimal(38,2)"),
         (["19.90", "5"], "string"),
+        (["0." + "1" * 38], "decimal(38,38)"),
+        (["1." + "1" * 38], "string"),
         (["-0.00"], "string"),
         (["0.1", "1.25", "-3.5"], "float64"),
         (["1.5", "2", "0.25"], "float64"),
@@ -158,6 +163,30 @@ def test_batches_are_bounded_and_the_type_is_of_the_whole_file(tmp_path: Path) -
     batches = read_batches(reader)
     assert [batch.num_rows for batch in batches] == [1000, 1000, 501]
     assert read_types(files, options, tmp_path) == {"a": "string"}
+
+
+TEXT = st.text(st.characters(codec="utf-8"), max_size=8)
+ROWS = st.lists(st.lists(TEXT, min_size=3, max_size=3), max_size=30)
+
+
+@given(ROWS, st.sampled_from([512, 1 << 20]), st.sampled_from([csv.QUOTE_ALL, csv.QUOTE_NONNUMERIC]))
+def test_whatever_texts_come_back_however_they_are_cut(rows: list[list[str]], block: int, quoting: Any) -> None:
+    """A row has at most 200 bytes; the smaller block cuts the file between and within rows."""
+    file = io.StringIO()
+    csv.writer(file, quoting=quoting).writerows([["a", "b", "c"], *rows])
+    with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
+        patch.setattr(csv_parser, "BLOCK_BYTES", block)
+        options = write(Path(folder), "a.csv", file.getvalue()) | {"types": dict.fromkeys("abc", "string")}
+        assert [list(row.values()) for row in read_rows(files, options, folder)] == rows
+
+
+def test_rows_that_straddle_blocks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(csv_parser, "BLOCK_BYTES", 64)
+    rows = [{"id": number, "b": f'{number},"\n' * (number % 3)} for number in range(200)]
+    quoted = "".join('{},"{}"\n'.format(row["id"], str(row["b"]).replace('"', '""')) for row in rows)
+    assert read_rows(files, write(tmp_path, "a.csv", "id,b\n" + quoted), tmp_path) == rows
+    with pytest.raises(SourceError, match="a row is longer than"):
+        read_rows(files, write(tmp_path, "b.csv", "id,b\n1," + "x" * 500 + "\n"), tmp_path)
 
 
 @pytest.mark.parametrize(

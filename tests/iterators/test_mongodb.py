@@ -13,13 +13,14 @@ from bson import Binary, Code, DatetimeMS, Decimal128, Int64, MaxKey, MinKey, Ob
 from bson.binary import UuidRepresentation
 from bson.json_util import CANONICAL_JSON_OPTIONS, dumps
 from pymongo import MongoClient
+from pymongo.client_session import ClientSession
 from pymongo.collection import Collection
 from pymongo.database import Database
 
 from differ.errors import RecordError
 from differ.iterators.documents import DocumentRecords
 from differ.iterators.files import files
-from differ.iterators.mongodb import mongodb
+from differ.iterators.mongodb import mongodb, snapshot
 from differ.iterators.mongodb.snapshot import CODEC
 from tests.iterators.scans import make_context, read_batches, read_rows, read_types
 
@@ -228,6 +229,33 @@ def test_a_scan_reads_one_state(things: Collection[dict[str, Any]], options: dic
     assert sum(batch.num_rows for batch in reader.read(None)) == 50  # A second cursor of the same scan.
     reader.close()
     assert list(documents(options)) == [99]
+
+
+@pytest.mark.parametrize(("refused", "consistent"), [(0, True), (1, True), (2, False)])
+def test_the_next_kind_of_read_is_tried_where_one_is_refused(
+    things: Collection[dict[str, Any]],
+    options: dict[str, Any],
+    monkeypatch: pytest.MonkeyPatch,
+    refused: int,
+    consistent: bool,
+) -> None:
+    """As with a capped collection, which has no snapshots; the test server itself refuses none of them."""
+    begins, sessions = snapshot._begins, []
+
+    def begin(client: Any, options: Any, session: ClientSession, source: str) -> bool:
+        sessions.append(session)
+        return len(sessions) > refused and begins(client, options, session, source)
+
+    monkeypatch.setattr(snapshot, "_keeps_time", lambda client, options: True)
+    monkeypatch.setattr(snapshot, "_begins", begin)
+    things.insert_one({"_id": 1})
+    reader = SPEC.open(make_context(options))
+    assert reader.consistent is consistent
+    assert [session.options.snapshot for session in sessions] == [True, False, False][: refused + 1]
+    assert [session.in_transaction for session in sessions] == [False, refused == 1, False][: refused + 1]
+    assert sum(batch.num_rows for batch in read_batches(reader)) == 1
+    reader.close()
+    assert all(session.has_ended for session in sessions)
 
 
 def test_sources_share_one_state(database: Database[dict[str, Any]], options: dict[str, Any]) -> None:

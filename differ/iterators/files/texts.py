@@ -30,6 +30,10 @@ _NUMBER = r"^-?(0|[1-9][0-9]*)(\.[0-9]+)?$"
 _NEGATIVE_ZERO = r"^-0(\.0*)?$"
 _DATE = r"[0-9]{4}-[0-9]{2}-[0-9]{2}"
 _MOMENT = re.compile(rf"^{_DATE}([T ])[0-9]{{2}}:[0-9]{{2}}:[0-9]{{2}}(\.[0-9]{{1,9}})?(Z|\+00:00)?$")
+DECIMAL_DIGITS = 38
+"""The precision of each decimal that is found: one that follows the longest value would change with every
+longer one.
+"""
 _SPELLINGS = (("true", "false"), ("True", "False"), ("TRUE", "FALSE"))
 
 
@@ -38,7 +42,7 @@ class TextColumn:
 
     def __init__(self) -> None:
         self._left: dict[str, Callable[[pa.Array], bool]] | None = None
-        self._scale = self._digits = 0
+        self._scale = 0
         self._pattern, self._timestamp = "", TIMESTAMP
         self._spelling: tuple[str, str] = _SPELLINGS[0]
         self._point_zero: bool | None = None
@@ -66,7 +70,7 @@ class TextColumn:
                 case "int":
                     return INT
                 case "decimal":
-                    return LogicalType(kind="decimal", precision=max(self._digits, self._scale), scale=self._scale)
+                    return LogicalType(kind="decimal", precision=DECIMAL_DIGITS, scale=self._scale)
                 case "float":
                     return FLOAT
                 case "bool":
@@ -81,7 +85,7 @@ class TextColumn:
         """The tests that the first text lets a column hope for."""
         if re.match(_NUMBER, text):
             self._scale = len(text.partition(".")[2])
-            decimal = {"decimal": self._is_decimal} if 1 <= self._scale <= 38 else {}
+            decimal = {"decimal": self._is_decimal} if 1 <= self._scale <= DECIMAL_DIGITS else {}
             return {"int": _is_int} | decimal | {"float": self._is_float}
         for spelling in _SPELLINGS:
             if text in spelling:
@@ -102,9 +106,7 @@ class TextColumn:
         pattern = rf"^-?(0|[1-9][0-9]*)\.[0-9]{{{self._scale}}}$"
         if not _all(pc.match_substring_regex(texts, pattern)):
             return False
-        digits = pc.max(pc.binary_length(pc.replace_substring_regex(texts, "[-.]", ""))).as_py()
-        self._digits = max(self._digits, digits)
-        return self._digits <= 38 and _returns(texts, pa.decimal128(38, self._scale))
+        return _returns(texts, pa.decimal128(DECIMAL_DIGITS, self._scale))
 
     def _is_float(self, texts: pa.Array) -> bool:
         plain = pc.and_not(pc.match_substring_regex(texts, _NUMBER), pc.match_substring_regex(texts, _NEGATIVE_ZERO))
