@@ -1,4 +1,7 @@
-"""The second cycle of TPC-H orders: seconds by phase and peak memory, beside DuckDB's full outer join of the same files.
+"""The second cycle of TPC-H orders: seconds by phase and peak memory, beside DuckDB's full outer join.
+
+The old and the new state are Parquet files; the same are also loaded into PostgreSQL when asked for.
+
 
     python benchmarks/main_road.py [--scale 1] [--rounds 3] [--postgresql URL] [--json FILE]
 
