@@ -13,7 +13,7 @@ PYTHON ?= $(shell for name in $(PYTHON_NAMES); do \
 	if $$name -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1; then echo $$name; break; fi; done)
 
 DEMO_DIR ?= build/demo
-DEMO ?= rm -rf $(DEMO_DIR) && $(BIN)/differ init $(DEMO_DIR) --demo && $(BIN)/python $(DEMO_DIR)/demo.py
+DEMO ?= rm -rf $(DEMO_DIR) && $(BIN)/differ init $(DEMO_DIR) --demo >/dev/null && $(BIN)/python $(DEMO_DIR)/demo.py
 BENCH ?= $(BIN)/python benchmarks/main_road.py
 # More flags for pytest, for example: make test PYTEST="-n 0 -k relay"
 PYTEST ?= -n 2

@@ -56,7 +56,7 @@ def events(
         batches = selection.batches(project)  # also when following: a mistake is told before anything is printed
         if following:
             batches = follow(project, selection, session.terminal.flush)
-        written = _write(session, limited(batches, limit), chosen)
+        written = _write(session, limited(batches, limit), chosen, at_once=following)
         if not written and not session.as_json:
             session.terminal.note("no events")
 
@@ -81,11 +81,11 @@ def _check_one_source(project: Project, selection: Selection, form: str) -> None
         )
 
 
-def _write(session: Session, batches: Iterator[EventBatch], form: str) -> int:
+def _write(session: Session, batches: Iterator[EventBatch], form: str, *, at_once: bool) -> int:
     if form == "table":
         from differ.cli.eventtable import print_events
 
-        return print_events(session.terminal, batches)
+        return print_events(session.terminal, batches, at_once=at_once)
     from differ.formats.registry import event_format
 
     chosen: Format = event_format(form)

@@ -33,20 +33,25 @@ def cells(row: EventRow) -> Sequence[Cell]:
     return [str(row.scn), row.op, row.source, row.key, detail]
 
 
-def print_events(terminal: Terminal, batches: Iterable[EventBatch]) -> int:
-    """Print events as they come, and return how many."""
+def print_events(terminal: Terminal, batches: Iterable[EventBatch], *, at_once: bool = False) -> int:
+    """Print events as they come, and return how many. at_once: each batch when it comes, not only full pages."""
     from differ.formats.table import event_rows
 
     table = event_table(terminal)
     total = 0
-    for batch in batches:
-        page: list[Sequence[Cell]] = []
-        for row in event_rows(batch):
-            page.append(cells(row))
-            total += 1
-            if len(page) == PAGE_ROWS:
+    page: list[Sequence[Cell]] = []
+    try:
+        for batch in batches:
+            for row in event_rows(batch):
+                page.append(cells(row))
+                total += 1
+                if len(page) == PAGE_ROWS:
+                    table.print(page)
+                    page = []
+            if page and at_once:
                 table.print(page)
                 page = []
+    finally:
         if page:
             table.print(page)
     return total

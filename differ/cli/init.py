@@ -38,7 +38,7 @@ def init(session: Session, folder: Path, demo: bool) -> None:
     if folder.resolve() != Path.cwd():
         say(f"  cd {shlex.quote(str(folder))}")
     if demo:
-        say("  python demo.py         # scan the shop, change it, scan it again, see the events")
+        say("  python demo.py         # scan, change the shop, scan again, see the events")
         say("  differ scan --all      # or go your own way")
     else:
         say("  $EDITOR scheduler.yaml # name your first source")

@@ -51,17 +51,17 @@ def main() -> int:
         " both. Order 1012 did not change at all, but its customer did."
     )
 
-    say("To try next:")
     command, project = shown_differ(), shown_project()
+    print("To try next:")
     print(f"  {command} history{project} --source order_view --key 1041")
-    print(f"  {command} diff{project} --source customers --from {since} --to {head()}")
     print(f"  {command} snapshot{project} --source orders --sql")
+    print(f"  {command} status{project}")
     return 0
 
 
 def say(text: str) -> None:
     """Print a paragraph."""
-    print("\n" + textwrap.fill(text, WIDTH) + "\n", flush=True)
+    print(textwrap.fill(text, WIDTH) + "\n", flush=True)
 
 
 def run(command: str) -> None:
@@ -75,6 +75,7 @@ def run(command: str) -> None:
     result = subprocess.run([*start, *arguments], cwd=HERE, check=False)
     if result.returncode:
         sys.exit(result.returncode)
+    print(flush=True)
 
 
 def head() -> int:

@@ -2,7 +2,7 @@
 
     python shop.py create                              both stores as they are at the start
     python shop.py sql changes/shop.sql                run SQL statements on shop.db
-    python shop.py documents changes/customers.jsonl   insert, update and delete customers, as MongoDB's bulkWrite does
+    python shop.py documents changes/customers.jsonl   insert, update and delete customers
 
 The tables are in SQLite. The customers are documents: in customers.jsonl, or, where the project was made with MONGO_URL
 set, in a MongoDB collection; scheduler.yaml says which.
@@ -52,35 +52,32 @@ def run_sql(folder: Path, script: Path) -> str:
 
 
 def change_documents(folder: Path, script: Path) -> str:
-    """Apply the operations of a file, one a line. Returns what was done, in words."""
+    """Apply the changes of a file, one a line. Returns what was done, in words."""
     lines = [line for line in script.read_text(encoding="utf-8").splitlines() if line.strip()]
     if in_mongodb(folder):
         from bson.json_util import loads
 
         with collection(folder) as customers:
             for line in lines:
-                ((operation, body),) = loads(line).items()
-                apply_in_mongodb(customers, operation, body)
+                change_in_mongodb(customers, loads(line))
             return f"{len(lines)} documents changed in collection {customers.full_name}"
     path = folder / "customers.jsonl"
     documents = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
     for line in lines:
-        ((operation, body),) = json.loads(line).items()
-        documents = apply(documents, operation, body)
+        documents = changed(documents, json.loads(line))
     write_lines(path, (json.dumps(document, ensure_ascii=False) for document in documents))
     return f"{len(lines)} documents changed in customers.jsonl"
 
 
-def apply(documents: list[Document], operation: str, body: Document) -> list[Document]:
-    """The documents after one insertOne, updateOne ($set only) or deleteOne by _id."""
-    if operation == "insertOne":
-        return [*documents, body["document"]]
-    wanted = body["filter"]["_id"]
-    if operation == "deleteOne":
-        return [document for document in documents if document["_id"] != wanted]
+def changed(documents: list[Document], change: Document) -> list[Document]:
+    """The documents after one change."""
+    if "insert" in change:
+        return [*documents, change["insert"]]
+    if "delete" in change:
+        return [document for document in documents if document["_id"] != change["delete"]]
     for document in documents:
-        if document["_id"] == wanted:
-            for path, value in body["update"]["$set"].items():
+        if document["_id"] == change["update"]:
+            for path, value in change["set"].items():
                 *parents, name = path.split(".")
                 inner = document
                 for parent in parents:
@@ -89,14 +86,14 @@ def apply(documents: list[Document], operation: str, body: Document) -> list[Doc
     return documents
 
 
-def apply_in_mongodb(customers: Any, operation: str, body: Document) -> None:
-    """The same on a collection."""
-    if operation == "insertOne":
-        customers.insert_one(body["document"])
-    elif operation == "deleteOne":
-        customers.delete_one(body["filter"])
+def change_in_mongodb(customers: Any, change: Document) -> None:
+    """The same change of a collection."""
+    if "insert" in change:
+        customers.insert_one(change["insert"])
+    elif "delete" in change:
+        customers.delete_one({"_id": change["delete"]})
     else:
-        customers.update_one(body["filter"], body["update"])
+        customers.update_one({"_id": change["update"]}, {"$set": change["set"]})
 
 
 def in_mongodb(folder: Path) -> bool:
