@@ -38,7 +38,7 @@ def differs(a: pa.Array, b: pa.Array, type_: LogicalType) -> Flags:
     return either
 
 
-def beyond(a: pa.Array, b: pa.Array, type_: LogicalType, tolerance: float) -> Flags:
+def beyond(a: pa.Array, b: pa.Array, type_: LogicalType, tolerance: Decimal | float) -> Flags:
     """Where two numeric arrays differ by more than the absolute `tolerance`; a null beside a value always does.
 
     Ints and decimals are compared exactly, in decimal arithmetic: 0.001 means the decimal 0.001. Any other type has no
@@ -66,19 +66,19 @@ def _comparable(array: pa.Array, type_: LogicalType) -> pa.Array:
     return nested_texts(array, type_) if type_.kind in ("list", "map", "struct") else array
 
 
-def _far_floats(a: pa.Array, b: pa.Array, tolerance: float) -> Flags:
+def _far_floats(a: pa.Array, b: pa.Array, tolerance: Decimal | float) -> Flags:
     missing = _flags(a.is_null()) | _flags(b.is_null())
     one = pc.fill_null(a, 0.0).to_numpy(zero_copy_only=False)
     other = pc.fill_null(b, 0.0).to_numpy(zero_copy_only=False)
     with np.errstate(invalid="ignore", over="ignore"):
-        near = np.abs(one - other) <= tolerance
+        near = np.abs(one - other) <= float(tolerance)
     # A comparison with NaN, and one of infinities of both signs, is never near.
     far: Flags = np.logical_or(missing, ~near)
     return far
 
 
-def _far_exact(a: pa.Array, b: pa.Array, type_: LogicalType, tolerance: float) -> Flags:
-    limit = Decimal(repr(tolerance))
+def _far_exact(a: pa.Array, b: pa.Array, type_: LogicalType, tolerance: Decimal | float) -> Flags:
+    limit = Decimal(str(tolerance))
     pairs = zip(python_column(a, type_), python_column(b, type_), strict=True)
     return np.array([_far(one, other, limit) for one, other in pairs], np.bool_)
 
