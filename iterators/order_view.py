@@ -13,10 +13,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from bson.json_util import loads
+from bson.json_util import JSONOptions, loads
 
 from differ.iterators import Context, iterator
 from differ.iterators.discovery import find_iterator
+
+OPTIONS: JSONOptions = JSONOptions(tz_aware=True)  # a date of a document is a moment, not a local time
 
 
 # Whether an order is there depends on the SQL database alone, and that is read in one consistent state: so its absence
@@ -26,7 +28,7 @@ def order_view(ctx: Context) -> Iterator[list[dict[str, Any]]]:
     """Yield the orders in pages. The customers and items are kept in memory; the orders pass through."""
     customers = {}
     for page in read(ctx, ctx.options["customers"]["iterator"], ctx.options["customers"]["options"]):
-        customers.update({loads(row["_id"]): loads(row["document"]) for row in page})
+        customers.update({loads(row["_id"]): loads(row["document"], json_options=OPTIONS) for row in page})
 
     orders = {"url": ctx.options["shop"], "table": "orders"}
     order_items = {"url": ctx.options["shop"], "table": "order_items"}

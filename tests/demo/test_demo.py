@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -133,6 +134,7 @@ def test_a_change_on_either_side_is_one_event_of_the_order(folder: Path) -> None
         assert only.before is not None
         assert only.after is not None
         assert only.before["customer"] == {**only.after["customer"], "tier": "silver"}
+        assert only.after["customer"]["since"] == datetime(2025, 11, 6, tzinfo=UTC)
 
         change(folder, sql="UPDATE orders SET note = 'fragile' WHERE order_id = 1012")
         project.scan("order_view")
