@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path as FilePath
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from differ.catalog import Catalog
 from differ.config import Settings
@@ -23,8 +23,11 @@ from differ.formats.events import change_events
 from differ.formats.keys import key_mask, parse_key
 from differ.formats.net import net_changes
 from differ.model import ChangeEvent, CycleResult
-from differ.relay.reader import EventReader
+from differ.relay.reader import EventReader, staged_batches
 from differ.snapshots.snapshot import Snapshot
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 
 class Project:
@@ -72,6 +75,12 @@ class Project:
     def scan_unit(self, unit: Sequence[str], options: RunOptions | None = None) -> list[CycleResult]:
         """Run one cycle of what `units` gives: one source, or all of a consistency group, as one window."""
         return run_cycles(self.place, unit, options)
+
+    def explain(self, unit: Sequence[str]) -> list[dict[str, Any]]:
+        """How each source of a unit would be read, compared and kept; opens them and reads no row."""
+        from differ.cycle.explain import explain
+
+        return explain(self.place, [self.settings.source(name).name for name in unit])
 
     def units(self, *, paused: bool = False) -> list[tuple[str, ...]]:
         """What `--all` runs, one window each: the groups, then the other sources; paused ones only when asked for."""
@@ -134,6 +143,23 @@ class Project:
         """The state of a source at an SCN (None: now). An SCN inside a window is rounded down to the window before;
         `Snapshot.scn` says which. Raises UsageError above the head, NotKeptError past retention."""
         return self.place.snapshot(source, as_of)
+
+    def record(self, source: str, key: str) -> pa.RecordBatch | None:
+        """The row of a key in the current state as a batch of one, or None. key: as on the command line.
+
+        Cost: one read of the key columns. A text that may mean several keys of a json column gives all their rows.
+        """
+        from differ.snapshots.lookup import find
+
+        snapshot = self.snapshot(source)
+        return find(snapshot, parse_key(key, snapshot.schema))
+
+    def held_batches(self, source: str) -> list[EventBatch]:
+        """The events of the cycle that a guard holds, numbered from 1; raises UsageError when nothing is held."""
+        held = self.catalog.held(self.known(source))
+        if held is None or held.staged is None:
+            raise UsageError(f"read held events of {source}: nothing is held", hint="see 'differ status'")
+        return staged_batches(self.place.state, source, held.cycle, held.staged)
 
     def event_batches(
         self,

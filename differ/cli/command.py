@@ -45,9 +45,7 @@ def global_options() -> list[click.Option]:
             callback=_told("project"),
             help="The project's folder. Default: the nearest above that holds a scheduler.yaml.",
         ),
-        click.Option(
-            ["--json"], is_flag=True, expose_value=False, callback=_told("as_json"), help="Print JSON."
-        ),
+        click.Option(["--json"], is_flag=True, expose_value=False, callback=_told("as_json"), help="Print JSON."),
         click.Option(
             ["-v", "--verbose"],
             count=True,
@@ -55,7 +53,9 @@ def global_options() -> list[click.Option]:
             callback=_told("verbosity"),
             help="Log what is done; -vv logs more, with tracebacks.",
         ),
-        click.Option(["-q", "--quiet"], is_flag=True, expose_value=False, callback=_quiet, help="Only errors on stderr."),
+        click.Option(
+            ["-q", "--quiet"], is_flag=True, expose_value=False, callback=_quiet, help="Only errors on stderr."
+        ),
         click.Option(
             ["--log-format"],
             type=click.Choice(["text", "json"]),
@@ -64,6 +64,10 @@ def global_options() -> list[click.Option]:
             help="How logs on stderr look. Default: text.",
         ),
     ]
+
+
+class ReaderGoneError(Exception):
+    """Whoever reads stdout has gone; kept from click, which would end the process with 1."""
 
 
 class Command(click.Command):
@@ -80,7 +84,10 @@ class Command(click.Command):
         """Start the logs, then run."""
         session = ctx.ensure_object(Session)
         start_logging(session.verbosity, session.log_format, chatty=self.chatty)
-        return super().invoke(ctx)
+        try:
+            return super().invoke(ctx)
+        except BrokenPipeError as error:
+            raise ReaderGoneError from error
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """The command's own options, then those of all commands."""

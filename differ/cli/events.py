@@ -26,7 +26,7 @@ BINARY = ("avro", "arrow")
 @sources_option("Only this source. May be given several times.")
 @click.option("--since", type=SCN, metavar="SCN", help="Only events after this SCN.")
 @click.option("--until", type=SCN, metavar="SCN", help="Only events up to this SCN; ends --follow there.")
-@click.option("--key", metavar="KEY", help="Only events of this key: 7, or region=eu,id=7, or JSON. Needs one --source.")
+@click.option("--key", metavar="KEY", help="Only of this key: 7, or region=eu,id=7, or JSON. Needs one --source.")
 @click.option("--limit", type=click.IntRange(min=0), metavar="N", help="At most so many events.")
 @click.option("--follow", "-f", "following", is_flag=True, help="Go on with what is committed later.")
 @click.option("--format", "form", type=click.Choice(FORMATS), help="Default: table; with --json: ndjson.")
@@ -67,7 +67,8 @@ def _format(session: Session, form: str | None) -> str:
         raise UsageError(f"events: --json and --format {chosen} contradict each other", hint="leave one of them out")
     if chosen in BINARY and session.terminal.is_terminal:
         raise UsageError(
-            f"events: {chosen} is binary, and would spoil the terminal", hint=f"write it to a file: ... > events.{chosen}"
+            f"events: {chosen} is binary, and would spoil the terminal",
+            hint=f"write it to a file: ... > events.{chosen}",
         )
     return chosen
 

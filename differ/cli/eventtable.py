@@ -28,9 +28,13 @@ def event_table(terminal: Terminal, *, with_scn: bool = True) -> Table:
 
 
 def cells(row: EventRow) -> Sequence[Cell]:
-    """The cells of one event; each changed field is a part of its own."""
-    detail: Cell = [str(change) for change in row.changes] or row.summary
-    return [str(row.scn), row.op, row.source, row.key, detail]
+    """The cells of one event."""
+    return [str(row.scn), row.op, row.source, row.key, detail(row)]
+
+
+def detail(row: EventRow) -> Cell:
+    """What changed, each field a part of its own; or the row of an insert or delete."""
+    return [str(change) for change in row.changes] or row.summary
 
 
 def print_events(terminal: Terminal, batches: Iterable[EventBatch], *, at_once: bool = False) -> int:
@@ -42,7 +46,7 @@ def print_events(terminal: Terminal, batches: Iterable[EventBatch], *, at_once: 
     page: list[Sequence[Cell]] = []
     try:
         for batch in batches:
-            for row in event_rows(batch):
+            for row in event_rows(batch, whole=not terminal.is_terminal):
                 page.append(cells(row))
                 total += 1
                 if len(page) == PAGE_ROWS:

@@ -1,7 +1,7 @@
 """The command `differ`: the table of its commands, and how every call ends.
 
-Exit codes: 0 fine, 1 changes found and --fail-if-changed, 2 usage or configuration, 3 source or scan failed, 4 held by a
-guard, 5 corruption found, 6 another writer holds the source, 7 relay or consumer error, 130 interrupted.
+Exit codes: 0 fine, 1 changes found and --fail-if-changed, 2 usage or configuration, 3 source or scan failed, 4 held by
+a guard, 5 corruption found, 6 another writer holds the source, 7 relay or consumer error, 130 interrupted.
 
 Invariant: whatever goes wrong is one paragraph on stderr, never a traceback (unless -vv), never a secret.
 """
@@ -20,7 +20,7 @@ from typing import Any
 import click
 
 from differ import __version__
-from differ.cli.command import Entry, LazyGroup
+from differ.cli.command import Entry, LazyGroup, ReaderGoneError
 from differ.cli.session import Session
 from differ.errors import DifferError, InterruptedScanError
 
@@ -32,7 +32,7 @@ SECTIONS = {
     },
     "Capture": {
         "scan": Entry(module="scan", name="scan", line="Run one cycle now: scan, compare, commit."),
-        "run": Entry(module="run", name="run", line="Run cycles by schedule until stopped."),
+        "run": Entry(module="schedule", name="run", line="Run cycles by schedule until stopped."),
         "pause": Entry(module="schedule", name="pause", line="Leave a source out of the schedule."),
         "resume": Entry(module="schedule", name="resume", line="Take a source back into the schedule."),
         "approve": Entry(module="held", name="approve", line="Commit a cycle that a guard holds."),
@@ -46,7 +46,9 @@ SECTIONS = {
         "history": Entry(module="history", name="history", line="Show everything that happened to one key."),
         "diff": Entry(module="history", name="diff", line="Show net changes between two SCNs."),
         "export": Entry(module="export", name="export", line="Write the state of a source as of an SCN to a file."),
-        "snapshot": Entry(module="snapshot", name="snapshot", line="Show where the current state lies and how to read it."),
+        "snapshot": Entry(
+            module="snapshot", name="snapshot", line="Show where the current state lies, and how to read it."
+        ),
         "schemas": Entry(module="schemas", name="schemas", line="Show every version of a source's schema."),
     },
     "Care": {
@@ -94,14 +96,16 @@ def run(arguments: Sequence[str]) -> int:
         try:
             code = _invoke(arguments, session)
             sys.stdout.flush()
-        except BrokenPipeError:
+        except (BrokenPipeError, ReaderGoneError):
             _let_go_of_stdout()
             return 0  # the reader has what it wanted
         except KeyboardInterrupt:
             code = _tell(session, InterruptedScanError("interrupted; nothing was committed by what was interrupted"))
         except OSError as error:
             _let_go_of_stdout()
-            code = _tell(session, DifferError(f"write the result: {error.strerror or error}", hint="look at where it goes"))
+            code = _tell(
+                session, DifferError(f"write the result: {error.strerror or error}", hint="look at where it goes")
+            )
         return code
 
 
@@ -117,7 +121,7 @@ def _invoke(arguments: Sequence[str], session: Session) -> int:
         return _tell(session, DifferError(error.format_message(), hint=_usage_hint(error)), exit_code=error.exit_code)
     except DifferError as error:
         return _tell(session, error)
-    except (BrokenPipeError, KeyboardInterrupt):
+    except (BrokenPipeError, ReaderGoneError):
         raise
     except Exception as error:
         return _tell_unexpected(session, error)
@@ -159,4 +163,3 @@ def _let_go_of_stdout() -> None:
     """Let nobody try to flush a broken stdout at the end of the process."""
     with suppress(OSError, ValueError):
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-

@@ -44,6 +44,4 @@ def source_option(function: Decorated) -> Decorated:
 
 def sources_option(what: str) -> Callable[[Decorated], Decorated]:
     """`--source NAME`, any number of times; `what` is its help."""
-    return click.option(
-        "--source", "sources", multiple=True, metavar="NAME", shell_complete=complete_source, help=what
-    )
+    return click.option("--source", "sources", multiple=True, metavar="NAME", shell_complete=complete_source, help=what)

@@ -6,7 +6,6 @@ The events are taken while the cycle still has them; what is not shown is never 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import islice
 from typing import TYPE_CHECKING
 
 from differ.cli.table import Cell
@@ -33,7 +32,8 @@ class Preview:
             rows = self._rows.setdefault(batch.source, [])
             left = self._limit - len(rows)
             if left > 0:
-                rows.extend(cells(row)[1:] for row in islice(event_rows(batch.slice(0, left)), left))
+                found = event_rows(batch.slice(0, left), whole=not self._terminal.is_terminal)
+                rows.extend(cells(row)[1:] for row in found)
 
     def print(self, result: CycleResult) -> None:
         """Show what was kept of the result's source."""

@@ -51,9 +51,9 @@ def select(
         for name, floor in floors.items():
             if since < floor:
                 raise UsageError(
-                    f"read events of {name} since SCN {since}: its floor is SCN {floor}, where a new base began without "
-                    f"events",
-                    hint=f"read on with --since {floor}; the state there is what 'differ export --source {name}' writes",
+                    f"read events of {name} since SCN {since}: its floor is SCN {floor}, where a new base began "
+                    f"without events",
+                    hint=f"read on with --since {floor}; 'differ export --source {name}' writes its state",
                 )
         return Selection(sources=tuple(sources), since=since, until=until, key=key)
     for name, floor in floors.items():

@@ -41,7 +41,9 @@ def print_result(session: Session, result: CycleResult, *, width: int = 0) -> No
     for change in result.schema_changes:
         terminal.line(f"  schema    {clean(change)}")
     if result.waiting_deletes:
-        terminal.line(f"  waiting   {count(result.waiting_deletes)} absent keys wait for a second scan to confirm their delete")
+        terminal.line(
+            f"  waiting   {count(result.waiting_deletes)} absent keys wait for a second scan to confirm their delete"
+        )
     if result.status == "dry-run" and result.reason:
         terminal.line(f"  guard     {clean(result.reason)}")
     if result.status == "held":

@@ -25,16 +25,20 @@ Unit = tuple[str, ...]
 @command(example="differ scan --source orders\ndiffer scan --all --fail-if-changed --json")
 @sources_option("Scan this source, or its consistency group. May be given several times.")
 @click.option(
-    "--consistency-group", "group", metavar="NAME", shell_complete=complete_group, help="Scan the sources of this group."
+    "--consistency-group",
+    "group",
+    metavar="NAME",
+    shell_complete=complete_group,
+    help="Scan this group.",
 )
 @click.option("--all", "everything", is_flag=True, help="Scan every source that is not paused.")
 @click.option("--dry-run", is_flag=True, help="Commit nothing; show what would be.")
 @click.option("--fail-if-changed", is_flag=True, help="Exit with 1 when rows changed.")
-@click.option("--wait", is_flag=True, help="Where another process scans the source, wait for it instead of exiting with 6.")
+@click.option("--wait", is_flag=True, help="Where another process scans the source, wait for it.")
 @click.option("--explain", is_flag=True, help="Scan nothing; show how each source would be read and kept.")
 @click.option("--limit", type=click.IntRange(min=0), default=20, show_default=True, help="Events that --dry-run shows.")
 @click.pass_obj
-def scan(
+def scan(  # noqa: PLR0913, PLR0917  (one for each option)
     session: Session,
     sources: tuple[str, ...],
     group: str | None,
@@ -61,10 +65,14 @@ def scan(
             from differ.cli.preview import Preview
 
             preview = Preview(session.terminal, limit)
-        return _scan_units(session, project, units, preview, wait=wait, dry_run=dry_run, fail_if_changed=fail_if_changed)
+        return _scan_units(
+            session, project, units, preview, wait=wait, dry_run=dry_run, fail_if_changed=fail_if_changed
+        )
 
 
-def _units(session: Session, project: Project, sources: Sequence[str], group: str | None, everything: bool) -> list[Unit]:
+def _units(
+    session: Session, project: Project, sources: Sequence[str], group: str | None, everything: bool
+) -> list[Unit]:
     """What to scan, one window each."""
     if sum((bool(sources), group is not None, everything)) != 1:
         known = ", ".join(project.settings.sources) or "none yet: add one to scheduler.yaml"
@@ -104,7 +112,7 @@ def _scan_units(
     width = max((len(name) for unit in units for name in unit), default=0)
     for unit in units:
         session.interrupts.check()
-        for result in _scan_unit(session, project, unit, preview, wait=wait, dry_run=dry_run):
+        for result in scan_unit(session, project, unit, preview, wait=wait, dry_run=dry_run):
             results.append(result)
             print_result(session, result, width=width)
             if preview is not None:
@@ -112,9 +120,10 @@ def _scan_units(
     return exit_code(results, fail_if_changed=fail_if_changed)
 
 
-def _scan_unit(
+def scan_unit(
     session: Session, project: Project, unit: Unit, preview: Preview | None, *, wait: bool, dry_run: bool
 ) -> list[CycleResult]:
+    """Run one cycle of a unit with progress; a signal before its commit raises InterruptedScanError."""
     from differ.cli.progress import ScanProgress
     from differ.cycle.procedure import RunOptions
 

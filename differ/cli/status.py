@@ -110,13 +110,23 @@ def sources(session: Session) -> None:
         return
     columns = [Column(title=title) for title in ("source", "iterator", "key", "schedule", "notes")]
     rows: list[Sequence[Cell]] = [
-        [body["source"], body["iterator"], ", ".join(body["key"]) or "(its own)", body["schedule"] or "by hand", _remarks(body)]
+        [
+            body["source"],
+            body["iterator"],
+            ", ".join(body["key"]) or "(its own)",
+            body["schedule"] or "by hand",
+            _remarks(body),
+        ]
         for body in found
     ]
     if rows:
         Table(session.terminal, columns).print(rows)
     else:
         session.terminal.note("no sources: add one to scheduler.yaml")
+
+
+def _key(body: Mapping[str, Any]) -> str:
+    return ", ".join(body["key"]) or "(its own)"
 
 
 def _configured(settings: Settings, source: SourceSettings) -> dict[str, Any]:

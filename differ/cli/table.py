@@ -82,7 +82,10 @@ class Table:
         self, row: Sequence[list[str]], widths: list[int], style: Callable[[Column, str], Mapping[str, Any]]
     ) -> Iterator[str]:
         if self._terminal.is_terminal:
-            folded = [[line for part in parts for line in _folded(part, width)] for parts, width in zip(row, widths, strict=True)]
+            folded = [
+                [line for part in parts for line in _folded(part, width)]
+                for parts, width in zip(row, widths, strict=True)
+            ]
         else:
             folded = [list(parts) for parts in row]
         for number in range(max(map(len, folded))):

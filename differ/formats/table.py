@@ -57,20 +57,24 @@ class EventRow:
         return "; ".join(map(str, self.changes)) if self.changes else self.summary
 
 
-def event_rows(batch: EventBatch) -> Iterator[EventRow]:
-    """Yield the rows of a batch's events, in SCN order."""
-    return map(event_row, event_objects(batch))
+def event_rows(batch: EventBatch, *, whole: bool = False) -> Iterator[EventRow]:
+    """Yield the rows of a batch's events, in SCN order. whole: no value is cut, no field left out."""
+    return (event_row(event, whole=whole) for event in event_objects(batch))
 
 
-def event_row(event: Mapping[str, Any]) -> EventRow:
-    """The row of one event object; `scn` is its own, or the last one that a net change is made of."""
+def event_row(event: Mapping[str, Any], *, whole: bool = False) -> EventRow:
+    """The row of one event object; `scn` is its own, or the last one that a net change is made of.
+
+    whole: no value is cut, and a summary names every field.
+    """
+    limit = None if whole else VALUE_CHARACTERS
     before, after = event["before"], event["after"]
     changes: tuple[FieldChange, ...] = ()
     summary = ""
     if before is not None and after is not None:
-        changes = tuple(_column_changes(before, after, event["changed"]))
+        changes = tuple(_column_changes(before, after, event["changed"], limit))
     else:
-        summary = _summary(after if after is not None else before, event["key"])
+        summary = _summary(after if after is not None else before, event["key"], limit)
     return EventRow(
         scn=event["scn"],
         op=event["op"],
@@ -117,34 +121,36 @@ def _plain(value: Any) -> str:
     return json.dumps(value, ensure_ascii=False)
 
 
-def _column_changes(before: Mapping[str, Any], after: Mapping[str, Any], changed: list[str]) -> Iterator[FieldChange]:
+def _column_changes(
+    before: Mapping[str, Any], after: Mapping[str, Any], changed: list[str], limit: int | None
+) -> Iterator[FieldChange]:
     for name in changed:
         if name not in after:
-            yield FieldChange(path=name, old=show(before.get(name)), new=None)
+            yield FieldChange(path=name, old=show(before.get(name), limit), new=None)
         elif name not in before:
-            yield FieldChange(path=name, old=None, new=show(after[name]))
+            yield FieldChange(path=name, old=None, new=show(after[name], limit))
         else:
-            found = list(_walk(name, before[name], after[name]))
+            found = list(_walk(name, before[name], after[name], limit))
             # Values that differ only in what relaxed JSON does not show, as an int32 7 and an int64 7.
-            yield from found or [FieldChange(path=name, old=show(before[name]), new=show(after[name]))]
+            yield from found or [FieldChange(path=name, old=show(before[name], limit), new=show(after[name], limit))]
 
 
-def _walk(path: str, old: Any, new: Any) -> Iterator[FieldChange]:
+def _walk(path: str, old: Any, new: Any, limit: int | None) -> Iterator[FieldChange]:
     """The paths below `path` at which two values differ; a list is walked only where its length stays."""
     if _is_document(old) and _is_document(new):
         for name in [*old, *(name for name in new if name not in old)]:
             inner = f"{path}.{name}"
             if name not in new:
-                yield FieldChange(path=inner, old=show(old[name]), new=None)
+                yield FieldChange(path=inner, old=show(old[name], limit), new=None)
             elif name not in old:
-                yield FieldChange(path=inner, old=None, new=show(new[name]))
+                yield FieldChange(path=inner, old=None, new=show(new[name], limit))
             else:
-                yield from _walk(inner, old[name], new[name])
+                yield from _walk(inner, old[name], new[name], limit)
     elif isinstance(old, list) and isinstance(new, list) and len(old) == len(new):
         for index, (left, right) in enumerate(zip(old, new, strict=True)):
-            yield from _walk(f"{path}[{index}]", left, right)
+            yield from _walk(f"{path}[{index}]", left, right, limit)
     elif type(old) is not type(new) or old != new:
-        yield FieldChange(path=path, old=show(old), new=show(new))
+        yield FieldChange(path=path, old=show(old, limit), new=show(new, limit))
 
 
 def _is_document(value: Any) -> bool:
@@ -152,10 +158,11 @@ def _is_document(value: Any) -> bool:
     return isinstance(value, dict) and not (value and all(name.startswith("$") for name in value))
 
 
-def _summary(row: Mapping[str, Any], key: Mapping[str, Any]) -> str:
+def _summary(row: Mapping[str, Any], key: Mapping[str, Any], limit: int | None) -> str:
     fields = list(_flat(row, key))
-    shown = ", ".join(f"{name}={show(value)}" for name, value in fields[:SUMMARY_FIELDS])
-    more = len(fields) - SUMMARY_FIELDS
+    most = len(fields) if limit is None else SUMMARY_FIELDS
+    shown = ", ".join(f"{name}={show(value, limit)}" for name, value in fields[:most])
+    more = len(fields) - most
     return f"{shown}, … {more} more" if more > 0 else shown
 
 

@@ -74,6 +74,12 @@ class Manifest:
         """Bytes of the delta parts."""
         return sum(part.file.bytes for part in self.parts if part.kind == "delta")
 
+    def base_is_due(self, *, small_base_bytes: int, delta_share: float) -> bool:
+        """Whether the next cycle that changes rows writes a whole base: it is small, or its deltas have grown."""
+        if self.base_bytes + self.delta_bytes < small_base_bytes:
+            return True
+        return self.delta_bytes > delta_share * self.base_bytes
+
     @property
     def files(self) -> list[StoredFile]:
         """Every file the snapshot needs, without the manifest itself."""

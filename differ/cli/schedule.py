@@ -1,0 +1,87 @@
+"""`differ run`, `pause`, `resume` and `rebaseline`: when sources are scanned, and from which base on."""
+
+from __future__ import annotations
+
+import click
+
+from differ.cli.command import command
+from differ.cli.parameters import source_option
+from differ.cli.results import exit_code, print_result
+from differ.cli.session import Session
+from differ.errors import UsageError
+
+MODULES = ("scheduler",)
+LATER_MODULES = ("relay", "bootstrap", "sinks")
+
+
+@command(example="differ run --only scheduler", chatty=True)
+@click.option("--only", metavar="MODULES", help="Only these modules, separated by commas. There is: scheduler.")
+@click.pass_obj
+def run(session: Session, only: str | None) -> int:
+    """Scan sources by their schedules until SIGTERM or Ctrl-C.
+
+    Each cycle runs in a process of its own. When stopped it lets running cycles roll back, and exits with 0.
+    """
+    for name in [] if only is None else [part.strip() for part in only.split(",")]:
+        if name in LATER_MODULES:
+            raise UsageError(f"run: the module {name!r} is not part of this version", hint="there is: scheduler")
+        if name not in MODULES:
+            raise UsageError(f"run: there is no module {name!r}", hint="there is: scheduler")
+    from differ.schedule import Scheduler, jobs
+
+    settings = session.settings()
+    if not jobs(settings):
+        raise UsageError(
+            "run: no source or consistency group has a schedule",
+            hint="add one in scheduler.yaml, such as 'schedule: {every: 5m}'",
+        )
+    Scheduler(settings).run_forever()
+    return 0
+
+
+@command(example="differ pause --source orders")
+@source_option
+@click.pass_obj
+def pause(session: Session, source: str) -> None:
+    """Leave a source out of the schedule and of 'scan --all'. A group rests while one of its sources is paused."""
+    with session.open() as project:
+        project.pause(source)
+    _say(session, source, paused=True)
+
+
+@command(example="differ resume --source orders")
+@source_option
+@click.pass_obj
+def resume(session: Session, source: str) -> None:
+    """Take a paused source back into the schedule."""
+    with session.open() as project:
+        project.resume(source)
+    _say(session, source, paused=False)
+
+
+def _say(session: Session, source: str, *, paused: bool) -> None:
+    if session.as_json:
+        session.terminal.json({"source": source, "paused": paused})
+    else:
+        session.terminal.line(f"{source} is paused" if paused else f"{source} is in the schedule again")
+
+
+@command(example="differ rebaseline --source orders")
+@source_option
+@click.option("--wait", is_flag=True, help="Where another process scans the source, wait for it.")
+@click.pass_obj
+def rebaseline(session: Session, source: str, wait: bool) -> int:
+    """Scan now and make what is read the new base, without events.
+
+    For a change of key, query or filter that you do not want as events. Consumers of the source bootstrap.
+    """
+    from differ.cli.scan import scan_unit
+
+    with session.open() as project:
+        group = project.settings.group_of(project.settings.source(source).name)
+        project.catalog.set_flag(source, rebaseline=True)
+        unit = tuple(group.sources) if group else (source,)
+        results = scan_unit(session, project, unit, None, wait=wait, dry_run=False)
+        for result in results:
+            print_result(session, result)
+        return exit_code(results)
