@@ -8,7 +8,7 @@ import io
 import json
 import math
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from typing import Any
@@ -71,6 +71,20 @@ def _as_kind(value: Any, type_: str) -> Any:
 def all_forms(project: Project, source: str, since: int, types: Types) -> dict[str, list[Change]]:
     """The events of one source after an SCN, by form; the images must be of these types."""
     return {name: list(read(project, source, since, types)) for name, read in READERS.items()}
+
+
+def fold(changes: Iterable[Change]) -> dict[tuple[Any, ...], Any]:
+    """The state of a consumer who applied these changes, each of which must fit what is there."""
+    state: dict[tuple[Any, ...], Any] = {}
+    for op, key, before, after in changes:
+        name = tuple(key.values())
+        assert state.get(name) == before, f"{op} of {key}"
+        assert (before is None, after is None) == (op == "insert", op == "delete")
+        if after is None:
+            del state[name]
+        else:
+            state[name] = after
+    return state
 
 
 def _python(project: Project, source: str, since: int, types: Types) -> Iterator[Change]:
