@@ -2,7 +2,7 @@
 
 Orders and items are rows of a SQL database; customers are documents (a MongoDB collection, or JSON Lines). A change on
 either side is one change event of the order. Each store is read by differ's own iterator in one consistent state, one
-shortly after the other: docs/concepts.md says what that does and does not promise.
+shortly after the other. So a pair may be of two moments; the next scan brings what was missed.
 
 Options: `shop` (the URL of the SQL database), `customers` (an iterator and its options).
 """
