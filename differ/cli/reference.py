@@ -18,6 +18,7 @@ import click
 from differ import errors
 from differ.cli.command import Command, LazyGroup
 from differ.cli.main import SECTIONS, cli
+from differ.cli.results import WORST_FIRST
 
 NOTE = "<!-- Generated from the code by `make docs`. Do not edit. -->"
 EXIT_CODES = {
@@ -37,13 +38,13 @@ def cli_markdown() -> str:
     """The page of all commands; deterministic. Imports every command."""
     parts = [f"# The command line\n\n{NOTE}\n\n{_INTRODUCTION}\n"]
     for title, entries in SECTIONS.items():
-        rows = [f"| [`differ {name}`](#differ-{name}) | {entry.line} |" for name, entry in entries.items()]
+        rows = [row for name in entries for row in _index_rows(name)]
         parts.append("\n".join([f"**{title}**\n", "| command | does |", "|---|---|", *rows, ""]))
     parts.append("## Exit codes\n\n| code | meaning |\n|---|---|")
     parts.extend(f"| {code} | {meaning} |" for code, meaning in EXIT_CODES.items())
     parts.append(
-        "\nWith several sources the exit code is the worst of them, in the order 5, 3, 4, 6, 1, 0. Which error gives"
-        " which code is in [errors](errors.md).\n"
+        "\nWith several sources the exit code is the worst of them, in the order"
+        f" {', '.join(map(str, WORST_FIRST))}. Which error gives which code is in [errors](errors.md).\n"
     )
     parts.append("## Options of all commands\n\n" + _options(cli, cli))
     parts.extend(_page(name, command) for name, command in all_commands())
@@ -85,6 +86,18 @@ def _walk(prefix: str, group: LazyGroup) -> Iterator[tuple[str, click.Command]]:
             yield from _walk(f"{prefix} {name}", command)
         elif command is not None:
             yield f"{prefix} {name}", command
+
+
+def _index_rows(name: str) -> Iterator[str]:
+    """The rows of the table of contents for a command, or for the commands of a group."""
+    command = cli.get_command(click.Context(cli), name)
+    lines = {entry: line.line for section in SECTIONS.values() for entry, line in section.items()}
+    if isinstance(command, LazyGroup):
+        lines = {f"{name} {one}": entry.line for part in command.sections.values() for one, entry in part.items()}
+    else:
+        lines = {name: lines[name]}
+    for full, line in lines.items():
+        yield f"| [`differ {full}`](#differ-{full.replace(' ', '-')}) | {line} |"
 
 
 def _page(name: str, command: click.Command) -> str:
