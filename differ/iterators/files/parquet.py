@@ -92,7 +92,8 @@ class Parquet:
                 raise _disagree(name, where, footer, f"{widest} and {kind}")
             if wider != widest:
                 widest, where = wider, footer
-        return Column(name=name, type=widest, declared=str(where.schema.field(name).type))
+        # Without the file's own word: string or large_string, plain or dictionary, is how it was written, not what it is.
+        return Column(name=name, type=widest)
 
     def _check_names(self) -> None:
         first = self._footers[0]
