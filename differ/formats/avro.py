@@ -42,7 +42,7 @@ def write_avro(batches: Iterable[EventBatch], out: BinaryIO, codec: Codec = "def
     first = next(run, None)
     if first is None:
         return 0
-    schema = event_schema(first.source, first.schema, first.before_schema)
+    schema = event_schema(first.source, first.schema, first.before_schema, first.key_schema)
     writer = Writer(out, parse_schema(schema), codec=codec, metadata=_metadata(first))
     count = 0
     try:
@@ -65,7 +65,7 @@ def avro_records(batch: EventBatch) -> Iterator[Row]:
             part.scns,
             part.events.column("op").to_pylist(),
             part.events.column("changed").to_pylist(),
-            _avro_rows(part.images("key"), part.schema.key_schema),
+            _avro_rows(part.images("key"), part.key_schema),
             _avro_rows(part.images("before"), part.before_schema),
             _avro_rows(part.images("after"), part.schema),
             strict=True,

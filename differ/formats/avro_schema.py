@@ -37,11 +37,13 @@ _UNITS = {"us": "micros", "ns": "nanos"}
 _INSTANT = {"type": "long", "logicalType": "timestamp-micros"}
 
 
-def event_schema(source: str, schema: Schema, before_schema: Schema | None = None) -> AvroSchema:
+def event_schema(
+    source: str, schema: Schema, before_schema: Schema | None = None, key_schema: Schema | None = None
+) -> AvroSchema:
     """The Avro schema of one source's events: a record `ChangeEvent` in the namespace `differ.<source>`.
 
     Before and after are both `Row`, or `RowBefore` and `Row` where a schema change gave them different
-    columns.
+    columns. key_schema: where it is not that of `schema`.
     """
     namespace = f"differ.{avro_name(source)}"
     changes = before_schema is not None and before_schema != schema
@@ -53,7 +55,7 @@ def event_schema(source: str, schema: Schema, before_schema: Schema | None = Non
         _field("scn", "long"),
         _field("source", "string"),
         _field("op", {"type": "enum", "name": "Op", "symbols": list(OPS)}),
-        _field("key", record_schema(schema.key_schema, name="Key")),
+        _field("key", record_schema(key_schema or schema.key_schema, name="Key")),
         _optional("before", before),
         _optional("after", row if changes else "Row"),
         _field("changed", {"type": "array", "items": "string"}),

@@ -22,7 +22,7 @@ from datetime import datetime
 
 import pyarrow as pa
 
-from differ.model import Window
+from differ.model import OPS, Window
 from differ.records.types import Schema
 
 
@@ -66,6 +66,15 @@ class EventBatch:
         """The SCN of each row."""
         first = self.first_scn
         return [first + ordinal for ordinal in self.events.column("ordinal").to_pylist()]
+
+    @property
+    def key_schema(self) -> Schema:
+        """The schema of `key`. A delete has the key that the row had, also in the window in which the key changed."""
+        gone = bool(len(self)) and set(self.events.column("op").to_pylist()) == {OPS.index("delete")}
+        before = self.before_schema.key_schema
+        if gone and self.events.schema.field("key").type == pa.struct(list(before.arrow)):
+            return before
+        return self.schema.key_schema
 
     def take(self, mask: pa.BooleanArray) -> EventBatch:
         """The events where `mask` is true."""

@@ -52,7 +52,7 @@ def rows(structs: pa.StructArray, schema: Schema, read: ColumnReader) -> list[Ro
 
 def _images(batch: EventBatch, read: ColumnReader) -> Iterator[tuple[Row, Row | None, Row | None]]:
     for part in batch.chunks(ROWS):
-        keys = rows(part.images("key"), part.schema.key_schema, read)
+        keys = rows(part.images("key"), part.key_schema, read)
         before = rows(part.images("before"), part.before_schema, read)
         after = rows(part.images("after"), part.schema, read)
         yield from zip((key or {} for key in keys), before, after, strict=True)

@@ -64,7 +64,7 @@ def parse_key(text: str, schema: Schema) -> Key:
 
 def key_mask(batch: EventBatch, key: Key) -> pa.BooleanArray:
     """Which of the batch's events are of this key; for `EventBatch.take`. Cost: the key text of each event."""
-    texts = key_texts(batch.images("key"), batch.schema)
+    texts = key_texts(batch.images("key"), batch.key_schema)
     return pc.is_in(texts, value_set=pa.array(sorted(key.texts), type=pa.string()))
 
 

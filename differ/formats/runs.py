@@ -1,4 +1,4 @@
-"""Runs of events that one Arrow stream or one Avro container can hold: one source, one pair of schemas.
+"""Runs of events that one Arrow stream or one Avro container can hold: one source, one pair of schemas, one key.
 
 Self-describing formats write their schema first, so they end where it changes; an answer that stops there
 says so, and the reader goes on with the next run. Invariant: the runs hold all batches, in order, each
@@ -14,12 +14,12 @@ from differ.errors import UsageError
 from differ.formats.batch import EventBatch
 from differ.records.types import Schema
 
-RunKey = tuple[str, int, Schema]
+RunKey = tuple[str, int, Schema, Schema]
 
 
 def run_key(batch: EventBatch) -> RunKey:
     """What two batches share exactly when one container can hold both."""
-    return batch.source, batch.schema_id, batch.before_schema
+    return batch.source, batch.schema_id, batch.before_schema, batch.key_schema
 
 
 def runs(batches: Iterable[EventBatch]) -> Iterator[Iterator[EventBatch]]:

@@ -89,7 +89,7 @@ def test_a_failure_after_a_hold_keeps_the_held_cycle(world: World) -> None:
 
 def test_one_failed_source_does_not_cancel_those_after_it(world: World) -> None:
     world.fed("broken", numbered("a"))
-    world.feed("broken").splits = [lambda ctx: 1 // 0]
+    world.feed("broken").splits = [lambda ctx: [1 // 0]]
     world.fed("orders", numbered("a"))
     options = RunOptions()
     statuses = {result.source: result.status for result in world.project.scan_all(options)}

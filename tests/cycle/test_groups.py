@@ -53,7 +53,7 @@ def test_scanning_one_source_scans_its_group(world: World) -> None:
 def test_a_writer_between_the_two_reads_is_not_seen(world: World) -> None:
     shop(world)
     world.sql("PRAGMA journal_mode=WAL")
-    written = []
+    written: list[bool] = []
 
     def write(point: str) -> None:
         if point == "cycle.scanned" and not written:
