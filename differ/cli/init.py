@@ -7,14 +7,22 @@ from __future__ import annotations
 
 import os
 import shlex
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 import click
 
 from differ.cli import scaffold
 from differ.cli.command import command
+from differ.cli.scaffold.demo import shop
 from differ.cli.session import Session
-from differ.errors import StorageError, UsageError
+from differ.errors import SourceUnavailableError, UsageError
+from differ.storage.files import storage_errors
+
+ANSWER_MILLISECONDS_MAX = 5_000
 
 
 @command(example="differ init my-project\ndiffer init shop --demo && python shop/demo.py")
@@ -49,12 +57,13 @@ def init(session: Session, folder: Path, demo: bool) -> None:
 def make_project(folder: Path, *, demo: bool) -> list[str]:
     """Write the files of a new project into `folder`, which is made where it is not there; return their names.
 
-    Raises UsageError, before anything is written, when a file of that name is there; StorageError.
+    Raises UsageError, before anything is written, when a file of that name is there, and StorageError or
+    SourceUnavailableError (MONGO_URL); then what was written is gone again.
     """
     texts = scaffold.project_files(demo=demo)
     mongodb_url = _mongodb_url() if demo else None
     if mongodb_url is not None:
-        texts["scheduler.yaml"] = _in_mongodb(texts["scheduler.yaml"], mongodb_url)
+        texts["scheduler.yaml"] = _in_mongodb(texts["scheduler.yaml"], folder, mongodb_url)
     made = [*texts, *(["shop.db", "customers.jsonl"] if demo else [])]
     taken = sorted(name for name in made if os.path.lexists(folder / name))
     if taken:
@@ -62,24 +71,32 @@ def make_project(folder: Path, *, demo: bool) -> list[str]:
             f"init {folder}: it would overwrite {', '.join(taken[:3])}{', ...' if len(taken) > 3 else ''}",
             hint="name a new or an empty folder",
         )
+    new_folders = [path for path in _folders(folder, made) if not path.exists()]
     try:
-        for name, text in texts.items():
-            path = folder / name
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise StorageError(
-            f"init {folder}: {error.strerror or error}: {error.filename}", hint="name a folder that can be written"
-        ) from error
-    if demo:
-        _make_shop(folder)
+        with storage_errors(f"init {folder}: write", folder):
+            for path in new_folders:
+                path.mkdir()
+                path.chmod(path.stat().st_mode & ~stat.S_IWOTH)  # differ runs no code that everybody may write
+            for name, text in texts.items():
+                (folder / name).write_text(text, encoding="utf-8")
+                (folder / name).chmod((folder / name).stat().st_mode & ~stat.S_IWOTH)
+        if demo:
+            with _server_errors(folder):
+                shop.create(folder)
+    except BaseException:
+        with suppress(OSError):
+            for name in made:
+                (folder / name).unlink(missing_ok=True)
+            for path in reversed(new_folders):
+                path.rmdir()
+        raise
     return [name for name in made if (folder / name).exists()]
 
 
-def _make_shop(folder: Path) -> None:
-    from differ.cli.scaffold.demo import shop
-
-    shop.create(folder)
+def _folders(folder: Path, names: list[str]) -> list[Path]:
+    """The folders that these files need, those above first."""
+    found = {parent for name in names for parent in (folder / name).absolute().parents}
+    return sorted(found, key=lambda path: len(path.parts))
 
 
 def _mongodb_url() -> str | None:
@@ -88,11 +105,35 @@ def _mongodb_url() -> str | None:
     return environment().mongo_url
 
 
-def _in_mongodb(text: str, url: str) -> str:
+def _in_mongodb(text: str, folder: Path, url: str) -> str:
     """The demo's scheduler.yaml with the customers in MongoDB. The URL itself, which may hold a password, stays out."""
+    from pymongo import MongoClient
     from pymongo.uri_parser import parse_uri
 
-    database = "" if parse_uri(url)["database"] else "database: differ_demo, "
+    with _server_errors(folder), MongoClient[Any](url, serverSelectionTimeoutMS=ANSWER_MILLISECONDS_MAX) as client:
+        client.admin.command("ping")
+        named = parse_uri(url)["database"]
+    database = "" if named else "database: differ_demo, "
     options = f'{{url: "${{MONGO_URL}}", {database}collection: differ_demo_customers}}'
     text = text.replace("iterator: files", "iterator: mongodb")
     return text.replace("{path: customers.jsonl, document: true}", options)
+
+
+@contextmanager
+def _server_errors(folder: Path) -> Iterator[None]:
+    """Turn what the server of MONGO_URL answers into an error that does not repeat the URL."""
+    from pymongo import errors
+
+    try:
+        yield
+    except (errors.InvalidURI, errors.ConfigurationError, ValueError):
+        raise UsageError(
+            f"init {folder}: MONGO_URL is no URL of a MongoDB server",
+            hint="mongodb://user:password@host:27017/database, with special characters escaped as in %40",
+        ) from None
+    except errors.PyMongoError as error:
+        cause = str(error).partition(", Timeout:")[0].partition(" (configured timeouts")[0].partition(", full error")[0]
+        raise SourceUnavailableError(
+            f"init {folder}: put the customers into the server of MONGO_URL: {cause}",
+            hint="mend that, or unset MONGO_URL: then the customers are in a file",
+        ) from None

@@ -204,6 +204,23 @@ def test_both_stores_give_the_same_states(tmp_path: Path, mongodb_url: str, monk
     assert states[:2] == states[2:]
 
 
+@pytest.mark.parametrize(
+    ("arguments", "code", "said"),
+    [
+        (["sql", "nowhere.sql"], 1, "nowhere.sql"),
+        (["sql", "bad.sql"], 1, "no such table: nowhere"),
+        (["sell"], 2, "python shop.py create"),
+    ],
+)
+def test_the_shop_tells_mistakes_in_a_line(ran: tuple[Path, str], arguments: list[str], code: int, said: str) -> None:
+    (ran[0] / "bad.sql").write_text("DELETE FROM nowhere")
+    command = [sys.executable, "shop.py", *arguments]
+    done = subprocess.run(command, cwd=ran[0], check=False, capture_output=True, text=True, timeout=60)
+    assert done.returncode == code
+    assert said in done.stderr
+    assert "Traceback" not in done.stderr
+
+
 def test_the_url_of_the_server_stays_out_of_the_files(
     tmp_path: Path, mongodb_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -80,6 +80,60 @@ def test_a_place_that_cannot_be_written_is_an_error(tmp_path: Path, capsys: pyte
     assert "hint: " in told
 
 
+@pytest.mark.parametrize(
+    ("url", "code", "said"),
+    [
+        ("mongodb://sam:s3cret-word@127.0.0.1:1/shop", 3, "connection refused"),
+        ("mongodb://sam:s3cret-word@", 2, "no URL of a MongoDB server"),
+        ("mongodb://sam:s3cret-word@host:port/shop", 2, "no URL of a MongoDB server"),
+        ("https://s3cret-word", 2, "no URL of a MongoDB server"),
+    ],
+)
+def test_a_server_that_does_not_answer_leaves_nothing_behind(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    url: str,
+    code: int,
+    said: str,
+) -> None:
+    monkeypatch.setenv("MONGO_URL", url)
+    monkeypatch.setattr("differ.cli.init.ANSWER_MILLISECONDS_MAX", 50)
+    assert run(["init", str(tmp_path / "shop"), "--demo"]) == code
+    told = capsys.readouterr()
+    assert said in told.err.lower() or said in told.err
+    assert "s3cret-word" not in told.err + told.out
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_shop_that_cannot_be_made_leaves_nothing_behind(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from pymongo.errors import OperationFailure
+
+    from differ.cli.scaffold.demo import shop
+
+    def refuse(folder: Path) -> str:
+        (folder / "shop.db").write_text("half")
+        raise OperationFailure("not authorized on shop", 13)
+
+    monkeypatch.setattr(shop, "create", refuse)
+    (tmp_path / "mine").write_text("mine")
+    assert run(["init", str(tmp_path), "--demo"]) == 3
+    assert "not authorized on shop" in capsys.readouterr().err
+    assert contents(tmp_path) == {"mine": b"mine"}
+    assert list(tmp_path.iterdir()) == [tmp_path / "mine"]
+
+
+def test_the_plugin_is_loaded_whatever_the_umask_is(tmp_path: Path) -> None:
+    before = os.umask(0)
+    try:
+        assert run(["init", str(tmp_path / "shop"), "--demo"]) == 0
+    finally:
+        os.umask(before)
+    assert run(["--project", str(tmp_path / "shop"), "iterator", "test", "order_view"]) == 0
+
+
 def test_json_names_the_files(tmp_path: Path, capsysbinary: pytest.CaptureFixture[bytes]) -> None:
     assert run(["init", str(tmp_path / "shop"), "--demo", "--json"]) == 0
     told = json.loads(capsysbinary.readouterr().out)

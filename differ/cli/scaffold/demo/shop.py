@@ -47,7 +47,7 @@ def create(folder: Path) -> str:
 def run_sql(folder: Path, script: Path) -> str:
     """Run the statements of a file on shop.db, in one transaction. Returns what was done, in words."""
     with closing(sqlite3.connect(folder / "shop.db")) as connection:
-        connection.executescript(f"BEGIN;\n{script.read_text(encoding='utf-8')}\nCOMMIT;")
+        connection.executescript(f"BEGIN;\n{script.read_text(encoding='utf-8')}\n;\nCOMMIT;")
         return f"{connection.total_changes} rows changed in shop.db"
 
 
@@ -124,17 +124,21 @@ def write_lines(path: Path, lines: Iterable[str]) -> None:
 
 
 def main(arguments: list[str]) -> int:
-    """Run one of the commands above."""
-    match arguments:
-        case ["create"]:
-            print(create(HERE))
-        case ["sql", script]:
-            print(run_sql(HERE, Path(script)))
-        case ["documents", script]:
-            print(change_documents(HERE, Path(script)))
-        case _:
-            print(__doc__, file=sys.stderr)
-            return 2
+    """Run one of the commands above; what goes wrong is told in one line."""
+    try:
+        match arguments:
+            case ["create"]:
+                print(create(HERE))
+            case ["sql", script]:
+                print(run_sql(HERE, Path(script)))
+            case ["documents", script]:
+                print(change_documents(HERE, Path(script)))
+            case _:
+                print(__doc__, file=sys.stderr)
+                return 2
+    except Exception as error:
+        print(f"shop: {type(error).__name__}: {error}", file=sys.stderr)
+        return 1
     return 0
 
 
