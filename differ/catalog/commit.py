@@ -115,10 +115,10 @@ def _schema_ids(connection: Connection, proposal: Proposal, moment: str) -> tupl
     latest = connection.execute(
         select(table).where(table.c.source == proposal.source).order_by(table.c.version.desc()).limit(1)
     ).first()
-    if latest is not None and not proposal.staged.schema_changes:
+    body = json.dumps(proposal.staged.schema.to_json(), separators=(",", ":"))
+    if latest is not None and latest.body == body and not proposal.staged.schema_changes:
         return latest.id, latest.id
     version = latest.version + 1 if latest is not None else 1
-    body = json.dumps(proposal.staged.schema.to_json(), separators=(",", ":"))
     next_id = (connection.scalar(select(func.max(table.c.id))) or 0) + 1
     connection.execute(
         insert(table).values(

@@ -10,34 +10,34 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from differ.catalog import CycleEntry, SourceEntry
+from differ.catalog import SourceEntry
 from differ.catalog.catalog import now
 from differ.catalog.commit import Proposal
 from differ.catalog.entries import Staged, StagedSegment, to_text
 from differ.config import SourceSettings
+from differ.cycle.ground import Ground
 from differ.cycle.place import Place
 from differ.diff.absence import missed_before, write_absent
 from differ.diff.changes import ChangeWriter, restated
 from differ.diff.compare import Comparison
-from differ.diff.encoding import Encoding, refingerprint
+from differ.diff.encoding import Encoding
 from differ.diff.guards import Counts, reasons_to_hold
-from differ.diff.schema_changes import schema_changes, settle
+from differ.diff.schema_changes import settle
 from differ.errors import SchemaDriftError
 from differ.executors import ReaderThread
 from differ.iterators.contract import Context, IteratorSpec
 from differ.iterators.scan import Scan, column_rules
-from differ.model import CycleResult, Position, PreviousCommit
+from differ.model import CycleResult, Position
 from differ.records.types import Schema
 from differ.records.values import python_column
 from differ.snapshots.index import Index, Positions
-from differ.snapshots.snapshot import Snapshot
 from differ.storage import StoredFile, ensure_folder, remove_file, remove_tree, seam
 
 LOOKUP_KEYS = 1_000
 
 
 class Attempt:
-    """The cycle of one source while it is being made. Memory budget: a third of `executor.memory` for each buffer."""
+    """The cycle of one source while it is being made. Every buffer of it is bounded by `Ground.budget_bytes`."""
 
     def __init__(
         self, place: Place, settings: SourceSettings, spec: IteratorSpec, entry: SourceEntry, cycle: int
@@ -48,11 +48,7 @@ class Attempt:
         self.rows = 0
         self._started = time.perf_counter()
         self._places = place.places(self.source, cycle)
-        self._base: CycleEntry | None = None
-        self._previous: Snapshot | None = None
-        if entry.current is not None:
-            self._base = place.catalog.cycle(self.source, entry.current)
-            self._previous = Snapshot(place.snapshots, place.manifest(self._base))
+        self.ground = Ground(place, settings, entry)
         self.seen_at = self.detected_at = now()
         self.ctx = self._context()
         self.scan = self._scan()
@@ -71,20 +67,22 @@ class Attempt:
             thread.call(self.scan.open)
             stream = thread.stream(self.scan.batches)
             first = next(stream, None)
-        encoding = self._encoding()
-        index, refreshed = self._index(encoding)
-        comparison = Comparison(self.source, index, encoding, matching=self._same_key(encoding.schema))
+        assert self.scan.schema is not None  # noqa: S101
+        encoding = self.ground.encoding(self.scan.schema)
+        with self._timed("refingerprint"):
+            index, refreshed = self.ground.index(encoding, self._places.spill)
+        comparison = Comparison(self.source, index, encoding, matching=self.ground.same_key(encoding.schema))
         self._comparison = comparison
         writer = ChangeWriter(
             self.source,
             self.cycle,
             self._places,
             encoding,
-            previous=self._old,
+            previous=self.ground.old,
             index=index,
-            rebase=refreshed or self._base_is_due(),
-            emit=not self._silent,
-            budget_bytes=self.place.settings.executor.memory_bytes // 8,
+            rebase=refreshed or self.ground.base_is_due(),
+            emit=not self.ground.silent,
+            budget_bytes=self.ground.budget_bytes,
         )
         with writer:
             self._take(writer, comparison, encoding, first)
@@ -131,7 +129,7 @@ class Attempt:
         if mode == "never" or (mode == "auto" and self.scan.consistent) or not len(absent) or index is None:
             self._deleted = absent
             return
-        if not self._keys_compare(encoding):
+        if not self.ground.same_key_layout(encoding):
             self._deleted = absent  # A row cannot wait in a state whose keys are of another kind.
             return
         if self._look_up(thread, writer, comparison, encoding, index, absent):
@@ -150,10 +148,10 @@ class Attempt:
         absent: Positions,
     ) -> bool:
         """Ask the iterator for the absent keys; what it still finds is compared like any row. False: it cannot."""
-        assert self._previous is not None  # noqa: S101
+        assert self.ground.previous is not None  # noqa: S101
         locations = np.sort(index.gather(absent, "loc").astype(np.int64))
         for start in range(0, len(locations), LOOKUP_KEYS):
-            keys = self._keys(self._previous.take(locations[start : start + LOOKUP_KEYS]))
+            keys = self._keys(self.ground.previous.take(locations[start : start + LOOKUP_KEYS]))
             found = thread.call(lambda keys=keys: self.scan.lookup(keys))  # type: ignore[misc]
             if found is None:
                 return False
@@ -162,15 +160,15 @@ class Attempt:
         return True
 
     def _keys(self, rows: pa.RecordBatch) -> list[dict[str, Any]]:
-        assert self._previous is not None  # noqa: S101
-        schema = self._previous.schema
+        assert self.ground.previous is not None  # noqa: S101
+        schema = self.ground.previous.schema
         columns = [python_column(rows.column(name), schema.types[name]) for name in schema.key]
         return [dict(zip(schema.key, values, strict=True)) for values in zip(*columns, strict=True)]
 
     # -- guard and stage -------------------------------------------------------------------------------------------
 
     def _guard(self, encoding: Encoding, position: Position | None) -> None:
-        changes, _ = self._changes(encoding.schema)
+        changes, _ = self.ground.changes(encoding)
         if changes and self.settings.on_schema_change == "fail":
             raise SchemaDriftError(
                 f"scan {self.source}: the schema changed: {'; '.join(changes)}",
@@ -192,15 +190,15 @@ class Attempt:
         refreshed: bool,
         position: Position | None,
     ) -> Staged:
-        source_changes, rule_changes = self._changes(encoding.schema)
+        source_changes, rule_changes = self.ground.changes(encoding)
         changes = (*source_changes, *rule_changes)
         moved = comparison.inserts + comparison.updates + len(self._deleted)
         manifest: StoredFile | None = None
         segments: list[tuple[StoredFile, bool]] = []
-        if moved or refreshed or self._previous is None or self.entry.rebaseline:
+        if moved or refreshed or self.ground.previous is None or self.entry.rebaseline:
             manifest, segments = writer.finish(comparison, self._deleted)
         elif changes:
-            manifest = restated(self._previous, self.cycle, encoding, self._places)
+            manifest = restated(self.ground.previous, self.cycle, encoding, self._places)
         return Staged(
             manifest=manifest,
             segments=tuple(StagedSegment(file=file, has_before_schema=evolved) for file, evolved in segments),
@@ -208,8 +206,8 @@ class Attempt:
             schema_changes=changes,
             absent=self._write_absent(comparison),
             position=position or self.entry.position,
-            baseline=self._previous is None,
-            floor=self._silent,
+            baseline=self.ground.previous is None,
+            floor=self.ground.silent,
             seen_at=to_text(self.seen_at),
             detected_at=to_text(self.detected_at),
         )
@@ -241,7 +239,7 @@ class Attempt:
             cycle=self.cycle,
             status=status,
             rows=counts.rows,
-            inserts=0 if self._silent else counts.inserts,
+            inserts=0 if self.ground.silent else counts.inserts,
             updates=counts.updates,
             deletes=counts.deletes,
             seconds=self.seconds | {"total": time.perf_counter() - self._started},
@@ -266,104 +264,30 @@ class Attempt:
 
     # -- what it is made from --------------------------------------------------------------------------------------
 
-    @property
-    def _old(self) -> Snapshot | None:
-        """The state to compare with; nothing where a new base is to be made without events."""
-        return None if self.entry.rebaseline else self._previous
-
-    @property
-    def _silent(self) -> bool:
-        """Whether the cycle makes no events: a new base, or a first one that consumers bootstrap from."""
-        first = self._previous is None and self.settings.baseline == "snapshot-only"
-        return first or self.entry.rebaseline
-
     def _context(self) -> Context:
-        previous = None
-        if self._base is not None and self._previous is not None:
-            previous = PreviousCommit(
-                cycle=self._base.cycle,
-                rows=self._previous.rows,
-                committed_at=self._base.finished_at or self._base.started_at,
-                position=self.entry.position,
-            )
         return Context(
             source=self.source,
             options=self.settings.options,
             project=str(self.place.settings.project),
             key=tuple(self.settings.key),
             columns_excluded=tuple(self.settings.columns.exclude),
-            previous=previous,
+            previous=self.ground.commit,
         )
 
     def _scan(self) -> Scan:
         columns = self.settings.columns
         rules = column_rules(columns.exclude, columns.mask, self.settings.mask_key)
-        pinned = self._previous.schema if self._previous is not None else None
+        pinned = self.ground.previous.schema if self.ground.previous is not None else None
 
         def settled(found: Schema, declared: bool) -> Schema:
             return settle(found, pinned, declared=declared)
 
         return Scan(self.spec, self.ctx, rules, spill=self._places.spill, settle=settled, pinned=pinned)
 
-    def _encoding(self) -> Encoding:
-        assert self.scan.schema is not None  # noqa: S101
-        schema = self.scan.schema
-        columns = self.settings.columns
-        return Encoding(
-            schema=schema,
-            ignore=frozenset(columns.ignore) & set(schema.names),
-            tolerance={name: value for name, value in columns.tolerance.items() if name in schema.types},
-        )
-
-    def _index(self, encoding: Encoding) -> tuple[Index | None, bool]:
-        """The index to compare with, and whether it had to be made anew (then a new base is written)."""
-        old = self._old
-        if old is None:
-            return None, False
-        same_rows = [(c.name, c.type.storage, c.type.layout) for c in old.schema.columns] == [
-            (c.name, c.type.storage, c.type.layout) for c in encoding.schema.columns
-        ]
-        if same_rows and old.manifest.encoding["layout"] == encoding.layout:
-            return old.index, False
-        if not self._same_key(encoding.schema):
-            return old.index, True
-        with self._timed("refingerprint"):
-            budget = self.place.settings.executor.memory_bytes // 8
-            return refingerprint(old, encoding, self._places.spill, budget_bytes=budget), True
-
-    def _same_key(self, schema: Schema) -> bool:
-        return self._old is None or set(self._old.schema.key) == set(schema.key)
-
-    def _keys_compare(self, encoding: Encoding) -> bool:
-        return self._old is None or self._old.manifest.encoding["layout"]["key"] == encoding.layout["key"]
-
-    def _base_is_due(self) -> bool:
-        """Whether the cycle should write a whole base: the state is small, or its deltas have grown."""
-        if self._old is None:
-            return True
-        manifest, rules = self._old.manifest, self.settings.snapshots
-        if manifest.base_bytes + manifest.delta_bytes < rules.small_base_bytes:
-            return True
-        return manifest.delta_bytes > float(rules.delta_share) * manifest.base_bytes
-
-    def _changes(self, schema: Schema) -> tuple[tuple[str, ...], tuple[str, ...]]:
-        """Sentences on what the source changed, and on what the configuration changed."""
-        if self._previous is None:
-            return (), ()
-        found = schema_changes(self._previous.schema, schema)
-        columns = self.settings.columns
-        ours = {f"column {name!r} " for name in (*columns.exclude, *columns.mask)}
-        by_rule = [change for change in found if change.startswith(tuple(ours))] if ours else []
-        rules = list(by_rule)
-        encoding = self._encoding()
-        if self._previous.manifest.encoding["rules"] != encoding.rules and not self.entry.rebaseline:
-            rules.append(f"rules of comparison: {encoding.rules_text}")
-        return tuple(change for change in found if change not in by_rule), tuple(rules)
-
     def _counts(self) -> Counts:
         found = self._comparison
         return Counts(
-            previous_rows=self._old.rows if self._old is not None else None,
+            previous_rows=self.ground.old.rows if self.ground.old is not None else None,
             rows=found.rows if found else 0,
             inserts=found.inserts if found else 0,
             updates=found.updates if found else 0,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 import uuid
 from dataclasses import dataclass
 from functools import cached_property
@@ -17,6 +18,7 @@ from differ.snapshots.snapshot import Snapshot
 from differ.storage import remove_file, remove_tree
 
 log = logging.getLogger(__name__)
+_OURS = re.compile(r"cycle-\d{8,}-[0-9a-f]{8}")
 ENDED_CYCLES_KEPT = 500
 """How many cycles that left no snapshot (unchanged, failed, ...) a source keeps in the catalog."""
 
@@ -100,7 +102,7 @@ class Place:
         folders, files = self._referenced(source)
         removed = remove_tree(self.state / "spill" / source)
         for folder in _children(self.snapshots / source):
-            if folder.name not in folders:
+            if folder.name not in folders and _OURS.match(folder.name):
                 removed += remove_tree(folder) if folder.is_dir() else remove_file(folder)
         for kind in ("segments", "absent"):
             for path in _children(self.state / kind / source):

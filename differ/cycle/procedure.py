@@ -134,11 +134,10 @@ class _Run:
                 self._connect(thread, stack)
                 for attempt in self._attempts:
                     attempt.read(thread, self._notice(attempt, "scan"))
-            except BaseException:
+            except BaseException as error:
                 thread.stopped.set()
-                raise
-            except KeyboardInterrupt:
-                self._options.cancelled.set()
+                if isinstance(error, KeyboardInterrupt):
+                    self._options.cancelled.set()
                 raise
             finally:
                 patience = INTERRUPTED_CLOSE_SECONDS if self._options.cancelled.is_set() else CLOSE_SECONDS
