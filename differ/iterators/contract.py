@@ -234,7 +234,8 @@ def iterator(
     """Mark a function or class as an iterator; usable bare or with arguments.
 
     key: one column or several. consistent: True only if one scan reads one consistent state, so that absence proves
-    a delete. types: logical types by column, as in docs/formats/events.md: "json", "decimal(10,2)", "timestamp[us,UTC]".
+    a delete. types: logical types by column, by the names in docs/formats/events.md: "json", "decimal(10,2)",
+    "timestamp[us,UTC]".
     """
     from differ.records.names import parse_type
 
