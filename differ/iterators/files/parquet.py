@@ -92,7 +92,7 @@ class Parquet:
                 raise _disagree(name, where, footer, f"{widest} and {kind}")
             if wider != widest:
                 widest, where = wider, footer
-        # Without the file's own word: string or large_string, plain or dictionary, is how it was written, not what it is.
+        # Without the file's own word: string or large_string, plain or dictionary, is how it was written.
         return Column(name=name, type=widest)
 
     def _check_names(self) -> None:

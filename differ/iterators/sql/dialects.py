@@ -42,6 +42,9 @@ class Dialect(Protocol):
     def fields(self, connection: sa.Connection, relation: Relation, options: Options, ctx: Context) -> list[Field]:
         """The columns to read, with exact types, in the relation's order."""
 
+    def verify(self, source: str, connection: sa.Connection) -> None:
+        """Asked when all rows were read: raises SourceUnavailableError where the snapshot did not cover all of them."""
+
     def abandon(self, connection: sa.Connection) -> None:
         """Give up a result that was not read to its end, without reading on."""
 

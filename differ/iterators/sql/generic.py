@@ -74,6 +74,9 @@ class Generic:
             _field(connection, name, quoted(connection, name), types[name], name in options.as_text) for name in names
         ]
 
+    def verify(self, source: str, connection: sa.Connection) -> None:
+        """Nothing is known of this database that its transactions do not say."""
+
     def abandon(self, connection: sa.Connection) -> None:
         """Closing the cursor has to do."""
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from differ.errors import ConfigError
+from differ.errors import ConfigError, SourceUnavailableError
 from differ.iterators.contract import Context
 from differ.iterators.sql.fields import Field
 from differ.iterators.sql.options import Options, nearest
@@ -39,6 +39,22 @@ FROM unnest(CAST(:oids AS oid[]), CAST(:modifiers AS int[])) WITH ORDINALITY AS 
 JOIN pg_catalog.pg_type t ON t.oid = asked.oid
 LEFT JOIN pg_catalog.pg_type e ON e.oid = t.typelem AND e.typarray = t.oid
 ORDER BY asked.place
+"""
+# What pg_class says is as of the snapshot, what functions say of a relation is as of now; the relations that this
+# transaction has read are those that it holds locks on. An index may be younger than the snapshot: it changes no rows.
+# Source: "Caveats" in the chapter on concurrency control of PostgreSQL's documentation.
+_REPLACED = """
+SELECT coalesce(c.relname, locked.relation::regclass::text)
+FROM (SELECT DISTINCT relation FROM pg_catalog.pg_locks
+      WHERE pid = pg_backend_pid() AND locktype = 'relation' AND relation >= 16384
+      AND database = (SELECT oid FROM pg_catalog.pg_database WHERE datname = current_database())) locked
+LEFT JOIN pg_catalog.pg_class c ON c.oid = locked.relation
+LEFT JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+WHERE (c.oid IS NULL AND pg_index_has_property(locked.relation::regclass, 'clusterable') IS NULL)
+OR (c.relkind IN ('r', 'm') AND nullif(c.relfilenode, 0) IS DISTINCT FROM pg_relation_filenode(c.oid))
+OR (c.relkind IN ('r', 'm', 'v', 'p')
+    AND to_regclass(quote_ident(n.nspname) || '.' || quote_ident(c.relname)) IS DISTINCT FROM c.oid::regclass)
+LIMIT 1
 """
 
 
@@ -101,6 +117,20 @@ class PostgreSQL:
             described = _describe(connection, relation, ", ".join(quoted(connection, name) for name in names))
         types = dict(described)
         return [field_for(name, quoted(connection, name), types[name], name in options.as_text) for name in names]
+
+    def verify(self, source: str, connection: sa.Connection) -> None:
+        """Raise SourceUnavailableError where a table that was read is not the one that the snapshot knows.
+
+        TRUNCATE and the forms of ALTER TABLE that rewrite a table are not covered by snapshots: a table that was
+        rewritten, or put in the place of another, between the snapshot and its first read may look empty. From that
+        read on our lock keeps it as it is, so asking afterwards is enough. Also a query's tables, and partitions.
+        """
+        name = connection.exec_driver_sql(_REPLACED).scalar()
+        if name is not None:
+            raise SourceUnavailableError(
+                f"scan {source}: table {name} was rewritten, truncated or replaced while the scan began",
+                hint="such a table looks empty to PostgreSQL's snapshots, so nothing was committed; scan again",
+            )
 
     def abandon(self, connection: sa.Connection) -> None:
         """The cursor is on the server: closing it is enough."""

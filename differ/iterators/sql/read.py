@@ -51,6 +51,7 @@ class Rows:
                 for rows in result.partitions(self.batch_rows):
                     self.ctx.check_cancelled()
                     yield self._to_batch(schema, rows)
+                self.snapshot.dialect.verify(self.ctx.source, self.snapshot.connection)
                 ended = True
             finally:
                 if not ended:

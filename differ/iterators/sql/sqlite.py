@@ -75,6 +75,9 @@ class SQLite:
             for name in names
         ]
 
+    def verify(self, source: str, connection: sa.Connection) -> None:
+        """A transaction covers the schema as well as the rows."""
+
     def abandon(self, connection: sa.Connection) -> None:
         """Nothing was sent ahead: closing the cursor is enough."""
 
