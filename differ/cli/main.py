@@ -82,9 +82,10 @@ def main() -> None:
         if isinstance(stream, TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
     code = run(sys.argv[1:])
-    if any(not thread.daemon for thread in threading.enumerate() if thread is not threading.main_thread()):
-        # A plugin left a thread behind that may never end.
+    if threading.active_count() > 1:
+        # A plugin left a thread behind that may never end; Python would wait for those of a thread pool.
         logging.shutdown()
+        sys.stderr.flush()
         os._exit(code)
     sys.exit(code)
 

@@ -26,7 +26,7 @@ class ScanProgress:
         if self._display is None:
             return
         seconds = max(time.monotonic() - self._started, 0.001)
-        rows = count(progress.rows) + (f" of ~{count(progress.expected)}" if progress.expected else "")
+        rows = count(progress.rows) + (f" of ~{count(progress.expected)}" if progress.expected else "") + " rows"
         fields = {"phase": progress.phase, "rows": rows, "rate": f"{progress.rows / seconds:,.0f} rows/s"}
         task = self._tasks.get(progress.source)
         if task is None:
@@ -39,7 +39,7 @@ class ScanProgress:
     def __enter__(self) -> ScanProgress:
         if self._seen:
             from rich.console import Console
-            from rich.progress import BarColumn, SpinnerColumn, TextColumn
+            from rich.progress import BarColumn, SpinnerColumn, TextColumn, TimeElapsedColumn
             from rich.progress import Progress as Display
 
             self._display = Display(
@@ -47,14 +47,15 @@ class ScanProgress:
                 TextColumn("{task.description}", markup=False),
                 TextColumn("{task.fields[phase]}", markup=False),
                 BarColumn(bar_width=16),
-                TextColumn("{task.fields[rows]} rows", markup=False),
+                TextColumn("{task.fields[rows]}", markup=False),
                 TextColumn("{task.fields[rate]}", markup=False),
+                TimeElapsedColumn(),
                 console=Console(stderr=True, no_color=not colour_wanted()),
                 transient=True,
                 redirect_stdout=False,
             )
             self._display.start()
-            self._tasks[""] = self._display.add_task("", total=None, phase="connecting", rows="0", rate="")
+            self._tasks[""] = self._display.add_task("", total=None, phase="reading", rows="", rate="")
         return self
 
     def __exit__(self, *details: object) -> None:
