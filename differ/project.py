@@ -17,7 +17,7 @@ from differ.cycle import Place, approve, reject, run_cycles
 from differ.cycle.care import Mending, compact, gc, plan, repair
 from differ.cycle.check import Finding, check
 from differ.cycle.procedure import RunOptions
-from differ.errors import UsageError
+from differ.errors import NotKeptError, UsageError
 from differ.formats.batch import EventBatch
 from differ.formats.events import change_events
 from differ.formats.keys import key_mask, parse_key
@@ -165,18 +165,20 @@ class Project:
         self,
         source: str | Sequence[str] | None = None,
         *,
-        since: int = 0,
+        since: int | None = None,
         until: int | None = None,
         key: str | None = None,
     ) -> Iterator[EventBatch]:
-        """Columnar events above `since` and up to `until`, in SCN order. key: as on the command line; needs one source.
+        """Columnar events above `since` (None: all that are kept) and up to `until`, in SCN order.
 
-        Raises UsageError for SCNs that make no sense.
+        key: as on the command line; needs one source. Raises UsageError for SCNs that make no sense, NotKeptError for events that retention let go.
         """
         names = [source] if isinstance(source, str) else list(source or ())
         for name in names:
             self.known(name)
         head = self.catalog.stream().head_scn
+        oldest = self.catalog.oldest_scn()
+        since = oldest - 1 if since is None else since
         if since < 0 or (until is not None and until < since):
             raise UsageError(
                 f"read events {since}..{until}: no such range",
@@ -184,6 +186,11 @@ class Project:
             )
         if since > head:
             raise UsageError(f"read events since SCN {since}: the head is {head}", hint="see 'differ status'")
+        if since < oldest - 1:
+            raise NotKeptError(
+                f"read events since SCN {since}: the oldest that is kept is SCN {oldest}",
+                hint=f"read on with since {oldest - 1}, from the state that 'differ export' gives; see relay.retention",
+            )
         batches = EventReader(self.catalog, self.place.state).batches(since, until, sources=names)
         return batches if key is None else self._of_key(batches, names, key)
 
@@ -191,7 +198,7 @@ class Project:
         self,
         source: str | Sequence[str] | None = None,
         *,
-        since: int = 0,
+        since: int | None = None,
         until: int | None = None,
         key: str | None = None,
     ) -> Iterator[ChangeEvent]:

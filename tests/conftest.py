@@ -16,9 +16,7 @@ from tests.servers import MariaDB, MongoDB, PostgreSQL, Server, ServerUnavailabl
 
 S = TypeVar("S", bound=Server)
 
-SERVER_FIXTURES = {
-    name for server in ("postgresql", "mariadb", "mongodb") for name in (server, f"{server}_url")
-}
+SERVER_FIXTURES = {name for server in ("postgresql", "mariadb", "mongodb") for name in (server, f"{server}_url")}
 
 # A failure prints a blob that reproduces it. No deadlines in CI: a busy machine is not a bug.
 settings.register_profile("default", derandomize=False, print_blob=True, deadline=2000)

@@ -169,9 +169,7 @@ def lock_complaints(text: str, path: str) -> list[str]:
 def wheel_complaints(names: list[str]) -> list[str]:
     """Complain of anything in the wheel beside the package and its metadata, and of what must be there."""
     strays = [
-        name
-        for name in names
-        if not re.match(r"differ(?:_cdc-[^/]+\.dist-info)?/", name) or "__pycache__" in name
+        name for name in names if not re.match(r"differ(?:_cdc-[^/]+\.dist-info)?/", name) or "__pycache__" in name
     ]
     complaints = [f"wheel: {name} does not belong there" for name in strays]
     if "differ/py.typed" not in names:

@@ -286,6 +286,19 @@ class Catalog:
             for row in rows.all():
                 write_cycle(connection, dict(row._mapping) | {"staged": None})
 
+    def oldest_scn(self) -> int:
+        """The oldest SCN whose event can still be read; head + 1 when there is none."""
+        found = self.windows(limit=1)
+        return found[0].first if found else self.stream().head_scn + 1
+
+    def let_windows_go(self, last_scn: int) -> None:
+        """Stop referring to the windows up to this one, whose last SCN is given; their files are swept later."""
+        windows, segments = tables.windows, tables.segments
+        with self.writing() as connection:
+            gone = select(windows.c.first_scn).where(windows.c.last_scn <= last_scn)
+            connection.execute(segments.delete().where(segments.c.window_first.in_(gone)))
+            connection.execute(windows.delete().where(windows.c.last_scn <= last_scn))
+
     def lose_segment(self, segment: SegmentEntry) -> None:
         """Stop referring to a damaged segment and raise its source's floor to the segment's last SCN."""
         table = tables.sources

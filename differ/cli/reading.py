@@ -61,7 +61,10 @@ def select(
             f"{name}: its events begin after SCN {floor}, where a new base began without events; "
             f"'differ export --source {name}' writes its state"
         )
-    begin = min(floors.values()) if len(floors) == len(sources) == 1 else 0
+    kept = project.catalog.oldest_scn() - 1
+    if kept:
+        session.terminal.note(f"events up to SCN {kept} are past the relay's retention")
+    begin = max(kept, min(floors.values()) if len(floors) == len(sources) == 1 else 0)
     if until is not None and until < begin:
         raise UsageError(f"read events up to SCN {until}: those of {sources[0]} begin after SCN {begin}")
     return Selection(sources=tuple(sources), since=begin, until=until, key=key, floors=floors)

@@ -77,9 +77,6 @@ def _cycles(place: Place, source: str) -> tuple[list[CycleEntry], list[Finding]]
 def _check_windows(place: Place) -> Iterator[Finding]:
     stream = place.catalog.stream()
     windows = place.catalog.windows()
-    segments: dict[int, list[SegmentEntry]] = {}
-    for segment in place.catalog.segments():
-        segments.setdefault(segment.window_first, []).append(segment)
     chain = GENESIS if windows and windows[0].first == 1 else None
     expected = windows[0].first if windows else 1
     for window in windows:

@@ -10,9 +10,11 @@ from functools import cached_property
 from pathlib import Path
 
 from differ.catalog import Catalog, CycleEntry
+from differ.catalog.catalog import now
 from differ.config import Settings
 from differ.diff.changes import Places
 from differ.errors import CorruptionError, NotKeptError, UsageError
+from differ.relay.retention import retain
 from differ.snapshots.manifest import Manifest, read_manifest
 from differ.snapshots.snapshot import Snapshot
 from differ.storage import remove_file, remove_tree
@@ -86,7 +88,9 @@ class Place:
         return Snapshot(self.snapshots, self.manifest(entry), scn=entry.scn_last or 0)
 
     def retire(self, source: str) -> None:
-        """Let go of snapshots past `snapshots.keep` and of old attempts, then sweep; the caller holds the lock."""
+        """Let go of snapshots past `snapshots.keep`, of old attempts and of events past the relay's retention, then
+        sweep; the caller holds the source's lock."""
+        retain(self.catalog, self.settings.relay.retention, now())
         keep = self.settings.source(source).snapshots.keep if source in self.settings.sources else 1
         committed = self.catalog.cycles(source, status=["committed"])
         old = [entry.cycle for entry in committed[keep:] if entry.staged is not None]
@@ -118,7 +122,8 @@ class Place:
         for entry in self.catalog.cycles(source, status=["committed", "held"]):
             if entry.staged is None:
                 continue
-            files.update(segment.file.path for segment in entry.staged.segments)
+            if entry.status == "held":
+                files.update(segment.file.path for segment in entry.staged.segments)
             if entry.staged.absent is not None:
                 files.add(entry.staged.absent.path)
             if entry.staged.manifest is not None:

@@ -13,9 +13,9 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pyarrow as pa
-from differ.records.keytext import json_column, python_column
 
 from differ.formats.batch import EventBatch
+from differ.records.keytext import json_column, python_column
 from differ.records.types import LogicalType, Schema
 
 ROWS = 4_096

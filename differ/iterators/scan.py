@@ -243,9 +243,11 @@ class _Aside:
 
     def _finish(self) -> None:
         if self._writer is not None and self._sink is not None:
-            self._writer.close()
-            self._sink.close()
+            writer, sink = self._writer, self._sink
             self._writer = self._sink = None
+            with storage_errors("write", self._folder):
+                writer.close()
+                sink.close()
 
     def __enter__(self) -> _Aside:
         return self

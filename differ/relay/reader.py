@@ -16,7 +16,7 @@ import pyarrow as pa
 from differ.catalog import Catalog, SegmentEntry
 from differ.catalog.catalog import SchemaEntry
 from differ.catalog.entries import Staged, to_moment
-from differ.errors import CorruptionError
+from differ.errors import CorruptionError, NotKeptError
 from differ.formats.batch import EventBatch
 from differ.model import Window
 from differ.records.arrow import schema_from_arrow
@@ -48,7 +48,11 @@ class EventReader:
                 return
             windows = {w.first: Window(first=w.first, last=w.last) for w in self._catalog.windows(since, end)}
             for entry in page:
-                yield from self._segment(entry, windows, stream.stream_id, since, end)
+                try:
+                    yield from self._segment(entry, windows, stream.stream_id, since, end)
+                except CorruptionError as error:
+                    self._check_kept(entry, error)
+                    raise
             since = page[-1].last_scn
 
     def _segment(
@@ -77,6 +81,15 @@ class EventReader:
             chosen = _within(batch, since, until)
             if len(chosen):
                 yield chosen
+
+    def _check_kept(self, entry: SegmentEntry, error: CorruptionError) -> None:
+        """What is missing because retention overtook the reader is not damaged."""
+        oldest = self._catalog.oldest_scn()
+        if entry.first_scn < oldest:
+            raise NotKeptError(
+                f"read events {entry.first_scn}..{entry.last_scn} of {entry.source}: retention overtook the reader",
+                hint=f"the oldest that is kept is SCN {oldest}",
+            ) from error
 
     def _read_schema(self, schema_id: int) -> SchemaEntry:
         return self._catalog.schema(schema_id)
