@@ -171,7 +171,8 @@ class Project:
     ) -> Iterator[EventBatch]:
         """Columnar events above `since` (None: all that are kept) and up to `until`, in SCN order.
 
-        key: as on the command line; needs one source. Raises UsageError for SCNs that make no sense, NotKeptError for events that retention let go.
+        key: as on the command line; needs one source. Raises UsageError for SCNs that make no sense, NotKeptError for
+        events that retention let go.
         """
         names = [source] if isinstance(source, str) else list(source or ())
         for name in names:
