@@ -80,7 +80,8 @@ def _ask(session: Session, mendings: Sequence[Mending]) -> None:
         )
     for mending in mendings:
         session.terminal.note(f"- {clean(mending.finding.problem)}\n  {clean(_step(mending))}")
-    click.confirm("carry this out?", abort=True, err=True)
+    if not click.confirm("carry this out?", err=True):
+        raise CorruptionError("repair: you said no, and nothing was changed")
 
 
 def _tell(session: Session, mendings: Sequence[Mending], folder: str | None, text: str) -> None:

@@ -15,6 +15,7 @@ import click
 
 from differ.cli.logs import start_logging
 from differ.cli.session import Session
+from differ.errors import InterruptedScanError
 
 
 def _told(attribute: str) -> Callable[[click.Context, click.Parameter, Any], None]:
@@ -88,6 +89,8 @@ class Command(click.Command):
             return super().invoke(ctx)
         except BrokenPipeError as error:
             raise ReaderGoneError from error
+        except KeyboardInterrupt as error:  # click would write an empty line
+            raise InterruptedScanError(f"{ctx.info_name}: interrupted") from error
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """The command's own options, then those of all commands."""

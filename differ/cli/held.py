@@ -15,7 +15,7 @@ from differ.cli.parameters import source_option
 from differ.cli.results import exit_code, print_result
 from differ.cli.session import Session
 from differ.cli.terminal import clean, count
-from differ.errors import UsageError
+from differ.errors import HeldError, UsageError
 
 if TYPE_CHECKING:
     from differ.project import Project
@@ -89,7 +89,8 @@ def _asked(session: Session, project: Project, verb: str, source: str, cycle: in
         f"{count(body.get('updates'))} updates, {count(body.get('deletes'))} deletes, such as"
     )
     _show_events(session, project, source)
-    click.confirm(f"{verb} it?", abort=True, err=True)
+    if not click.confirm(f"{verb} it?", err=True):
+        raise HeldError(f"{verb} {source}: you said no, and cycle {held.cycle} stays held")
     return held.cycle, body.get("hash")
 
 

@@ -101,7 +101,7 @@ def run(arguments: Sequence[str]) -> int:
             _let_go_of_stdout()
             return 0  # the reader has what it wanted
         except KeyboardInterrupt:
-            code = _tell(session, InterruptedScanError("interrupted; nothing was committed by what was interrupted"))
+            code = _tell(session, InterruptedScanError("interrupted"))
         except OSError as error:
             _let_go_of_stdout()
             code = _tell(

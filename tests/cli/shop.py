@@ -47,7 +47,7 @@ class Shop:
 
     def configure(self, sources: dict[str, Any], **more: Any) -> None:
         """Write scheduler.yaml."""
-        text = yaml.safe_dump({"version": 1, "sources": sources, **more})
+        text = yaml.safe_dump({"version": 1, "sources": sources, **more}, sort_keys=False)
         (self.folder / "scheduler.yaml").write_text(text)
 
     def sql(self, *statements: str) -> None:
@@ -93,6 +93,7 @@ class Shop:
             stderr=subprocess.PIPE,
             text=True,
             encoding="utf-8",
+            errors="replace",
             env=os.environ | environment,
         )
 
