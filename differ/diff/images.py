@@ -89,7 +89,8 @@ class WaitingUpdates:
             batch = pending.take(pa.array(order))
             numbers, starts = np.unique(buckets[order], return_index=True)
             for number, start, stop in zip(numbers, starts, [*starts[1:], len(order)], strict=True):
-                self._writer(int(number)).write_batch(batch.slice(int(start), int(stop - start)))
+                with storage_errors("write", self._folder):
+                    self._writer(int(number)).write_batch(batch.slice(int(start), int(stop - start)))
         self._pending.clear()
         self._pending_bytes = 0
 

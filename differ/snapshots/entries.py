@@ -104,7 +104,8 @@ class EntryRuns:
         for part in range(2**SPILL_BITS):
             start, stop = int(bounds[part]), int(bounds[part + 1])
             if stop > start:
-                self._writer(part).write_batch(merged.slice(start, stop - start))
+                with storage_errors("write", self._folder):
+                    self._writer(part).write_batch(merged.slice(start, stop - start))
 
     def _writer(self, part: int) -> pa.ipc.RecordBatchStreamWriter:
         if part not in self._spilled:
