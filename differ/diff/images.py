@@ -19,7 +19,7 @@ from differ.records.convert import convert
 from differ.records.fingerprints import Fingerprints
 from differ.records.keytext import key_texts
 from differ.records.types import Schema
-from differ.storage.files import storage_errors
+from differ.storage.spill import Buckets
 
 _EXTRA = ("key_hi", "key_lo", "row_hi", "row_lo", "loc")
 _BUCKETS = 64
@@ -34,12 +34,11 @@ class WaitingUpdates:
         extra = [pa.field(f"\0{name}", pa.uint64()) for name in _EXTRA]
         self._schema = pa.schema([*schema, *extra])
         self._rows_schema = schema
-        self._folder = folder
         self._width = locations // _BUCKETS + 1
         self._budget_bytes = budget_bytes
         self._pending: list[pa.RecordBatch] = []
         self._pending_bytes = 0
-        self._spilled: dict[int, tuple[Path, pa.OSFile, pa.ipc.RecordBatchStreamWriter]] = {}
+        self._spilled = Buckets(folder, "updates", self._schema)
 
     def add(self, rows: pa.RecordBatch, hashes: Fingerprints, locations: np.ndarray[Any, np.dtype[np.uint64]]) -> None:
         """Keep some rows; everything is aligned."""
@@ -59,15 +58,9 @@ class WaitingUpdates:
             yield from self._ordered(self._pending)
             return
         self._spill()
-        for path, file, writer in self._spilled.values():
-            with storage_errors("write", path):
-                writer.close()
-                file.close()
-        for bucket in sorted(self._spilled):
-            path = self._spilled[bucket][0]
-            with storage_errors("read", path), pa.ipc.open_stream(pa.memory_map(str(path))) as reader:
-                batches = list(reader)
-            yield from self._ordered(batches)
+        self._spilled.close()
+        for bucket in self._spilled.numbers:
+            yield from self._ordered(self._spilled.read(bucket))
 
     def _ordered(
         self, batches: list[pa.RecordBatch]
@@ -89,18 +82,9 @@ class WaitingUpdates:
             batch = pending.take(pa.array(order))
             numbers, starts = np.unique(buckets[order], return_index=True)
             for number, start, stop in zip(numbers, starts, [*starts[1:], len(order)], strict=True):
-                with storage_errors("write", self._folder):
-                    self._writer(int(number)).write_batch(batch.slice(int(start), int(stop - start)))
+                self._spilled.write(int(number), batch.slice(int(start), int(stop - start)))
         self._pending.clear()
         self._pending_bytes = 0
-
-    def _writer(self, bucket: int) -> pa.ipc.RecordBatchStreamWriter:
-        if bucket not in self._spilled:
-            path = self._folder / f"updates-{bucket:02d}.arrows"
-            with storage_errors("create", path):
-                file = pa.OSFile(str(path), mode="wb")
-            self._spilled[bucket] = (path, file, pa.ipc.new_stream(file, self._schema))
-        return self._spilled[bucket][2]
 
 
 def changed_columns(

@@ -17,7 +17,7 @@ import numpy as np
 import pyarrow as pa
 
 from differ.records.fingerprints import Fingerprints
-from differ.storage.files import storage_errors
+from differ.storage.spill import Buckets
 
 HASHES = ("key_hi", "key_lo", "row_hi", "row_lo")
 SPILL_BITS = 6
@@ -49,11 +49,10 @@ class EntryRuns:
     def __init__(self, schema: pa.Schema, folder: Path, *, budget_bytes: int) -> None:
         self.schema = schema
         self.rows = 0
-        self._folder = folder
         self._budget_bytes = budget_bytes
         self._pending: list[pa.RecordBatch] = []
         self._pending_bytes = 0
-        self._spilled: dict[int, tuple[Path, pa.OSFile, pa.ipc.RecordBatchStreamWriter]] = {}
+        self._spilled = Buckets(folder, "entries", schema)
 
     def add(self, entries: pa.RecordBatch) -> None:
         """Collect a batch of entries."""
@@ -72,18 +71,10 @@ class EntryRuns:
             self._pending.clear()
             return
         self._spill()
-        for path, file, writer in self._spilled.values():
-            with storage_errors("write", path):
-                writer.close()
-                file.close()
+        self._spilled.close()
         width = 2 ** (64 - SPILL_BITS)
         for part in range(2**SPILL_BITS):
-            batches: list[pa.RecordBatch] = []
-            if part in self._spilled:
-                path = self._spilled[part][0]
-                with storage_errors("read", path), pa.ipc.open_stream(pa.memory_map(str(path))) as reader:
-                    batches = list(reader)
-            yield part * width, (part + 1) * width - 1, self._sorted(batches)
+            yield part * width, (part + 1) * width - 1, self._sorted(self._spilled.read(part))
 
     def _sorted(self, batches: list[pa.RecordBatch]) -> pa.RecordBatch:
         if not batches:
@@ -104,16 +95,7 @@ class EntryRuns:
         for part in range(2**SPILL_BITS):
             start, stop = int(bounds[part]), int(bounds[part + 1])
             if stop > start:
-                with storage_errors("write", self._folder):
-                    self._writer(part).write_batch(merged.slice(start, stop - start))
-
-    def _writer(self, part: int) -> pa.ipc.RecordBatchStreamWriter:
-        if part not in self._spilled:
-            path = self._folder / f"entries-{part:02d}.arrows"
-            with storage_errors("create", path):
-                file = pa.OSFile(str(path), mode="wb")
-            self._spilled[part] = (path, file, pa.ipc.new_stream(file, self.schema))
-        return self._spilled[part][2]
+                self._spilled.write(part, merged.slice(start, stop - start))
 
 
 def column(batch: pa.RecordBatch, name: str) -> np.ndarray[Any, np.dtype[np.uint64]]:
