@@ -225,6 +225,7 @@ class _Run:
         if self._deciding and (decided := self._decided()) is not None:
             log.warning("cycle source=%s: after its commit: %s", decided[0].source, error.message)
             return decided
+        error = self._fenced() or error
         results = []
         for attempt in self._attempts:
             with suppress(DifferError):
@@ -243,10 +244,23 @@ class _Run:
     def _decided(self) -> list[CycleResult] | None:
         """The results that the catalog recorded for this window; None where it recorded none."""
         entries = {entry.source: entry for entry in self._place.catalog.cycles(commit_id=self._commit_id)}
-        if any(entries[source].status == "running" for source in self._begun):
+        statuses = {entries[source].status for source in self._begun if source in entries}
+        if not statuses or not statuses <= {"committed", "unchanged", "held"}:
             return None
         results = [CycleResult.from_json(entries[attempt.source].result) for attempt in self._attempts]
         return [replace(result, exit_code=4) if result.status == "held" else result for result in results]
+
+    def _fenced(self) -> BusyError | None:
+        """The error of a process that lost its source to another one, which has swept its files away by now."""
+        for attempt in () if self._options.dry_run else self._attempts:
+            with suppress(DifferError):
+                entry = self._place.catalog.source(attempt.source)
+                if entry is not None and entry.epoch != attempt.entry.epoch:
+                    return BusyError(
+                        f"scan {attempt.source}/{attempt.cycle}: another process took the source over",
+                        hint="nothing was committed; run it again",
+                    )
+        return None
 
     def _notice(self, attempt: Attempt, phase: str) -> Callable[[int], None]:
         notice = self._options.on_progress
