@@ -254,6 +254,8 @@ class Attempt:
         remove_tree(self._places.folder)
         for path in self._segment_paths():
             remove_file(path)
+        if self.staged is not None and self.staged.absent is not None:
+            remove_file(self.place.state / self.staged.absent.path)
         self.tidy()
 
     def tidy(self) -> None:
