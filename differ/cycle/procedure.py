@@ -127,7 +127,9 @@ class _Run:
         name = ",".join(settings.name for settings in self._settings)
         timeouts = [s.timeout_seconds for s in self._settings if s.timeout_seconds is not None]
         deadline = Deadline(min(timeouts) if timeouts else None, f"scan {name}")
-        with ReaderThread(name, self._options.cancelled, deadline) as thread, ExitStack() as stack:
+        # Closed in the reader's thread alone: where that hangs in its driver, so would whoever closes the connection.
+        stack = ExitStack()
+        with ReaderThread(name, self._options.cancelled, deadline) as thread:
             for attempt in self._attempts:
                 attempt.ctx.cancelled = thread.stopped
             try:
