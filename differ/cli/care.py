@@ -80,7 +80,7 @@ def _ask(session: Session, mendings: Sequence[Mending]) -> None:
         )
     for mending in mendings:
         session.terminal.note(f"- {clean(mending.finding.problem)}\n  {clean(_step(mending))}")
-    if not click.confirm("carry this out?", err=True):
+    if not session.agrees("carry this out?"):
         raise CorruptionError("repair: you said no, and nothing was changed")
 
 

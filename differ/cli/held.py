@@ -89,7 +89,7 @@ def _asked(session: Session, project: Project, verb: str, source: str, cycle: in
         f"{count(body.get('updates'))} updates, {count(body.get('deletes'))} deletes, such as"
     )
     _show_events(session, project, source)
-    if not click.confirm(f"{verb} it?", err=True):
+    if not session.agrees(f"{verb} it?"):
         raise HeldError(f"{verb} {source}: you said no, and cycle {held.cycle} stays held")
     return held.cycle, body.get("hash")
 

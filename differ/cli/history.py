@@ -49,7 +49,7 @@ def history(session: Session, source: str, key: str) -> None:
     else:
         terminal.line(f"no events of key {key}")
     for row in rows:
-        terminal.line("exists now: " + _shown(row))
+        terminal.labelled("exists now: ", _shown(row))
     if not rows:
         terminal.line("does not exist now")
 
@@ -62,10 +62,9 @@ def _rows_now(project: Project, source: str, key: str) -> list[dict[str, Any]]:
 
 
 def _shown(row: Mapping[str, Any]) -> str:
-    from differ.cli.terminal import clean
     from differ.formats.table import show
 
-    return clean(", ".join(f"{name}={show(value, None)}" for name, value in row.items()))
+    return ", ".join(f"{name}={show(value, None)}" for name, value in row.items())
 
 
 def _history_row(session: Session, event: Mapping[str, Any]) -> Sequence[Cell]:

@@ -32,6 +32,12 @@ class Interrupts:
             for number, handler in before.items():
                 signal.signal(number, handler)
 
+    def before_question(self) -> None:
+        """Let Ctrl-C end a read of the keyboard: polars puts a handler of its own in front that restarts such reads."""
+        if threading.current_thread() is threading.main_thread():
+            signal.siginterrupt(signal.SIGINT, True)
+            signal.siginterrupt(signal.SIGTERM, True)
+
     def shield(self) -> None:
         """Keep what comes from now on, until `release`; idempotent."""
         self._shielded = True

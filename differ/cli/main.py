@@ -96,17 +96,17 @@ def run(arguments: Sequence[str]) -> int:
     with session.interrupts.installed():
         try:
             code = _invoke(arguments, session)
-            sys.stdout.flush()
+            try:
+                sys.stdout.flush()
+            except BrokenPipeError:
+                raise
+            except OSError as error:
+                code = _tell_unwritten(session, error)
         except (BrokenPipeError, ReaderGoneError):
             _let_go_of_stdout()
             return 0  # the reader has what it wanted
         except KeyboardInterrupt:
             code = _tell(session, InterruptedScanError("interrupted"))
-        except OSError as error:
-            _let_go_of_stdout()
-            code = _tell(
-                session, DifferError(f"write the result: {error.strerror or error}", hint="look at where it goes")
-            )
         return code
 
 
@@ -124,6 +124,8 @@ def _invoke(arguments: Sequence[str], session: Session) -> int:
         return _tell(session, error)
     except (BrokenPipeError, ReaderGoneError):
         raise
+    except OSError as error:
+        return _tell_unwritten(session, error)
     except Exception as error:
         return _tell_unexpected(session, error)
 
@@ -138,6 +140,16 @@ def _tell(session: Session, error: DifferError, *, exit_code: int | None = None)
     if session.verbosity >= 2:
         logging.getLogger("differ.cli").debug("the error came from", exc_info=error)
     return code
+
+
+def _tell_unwritten(session: Session, error: OSError) -> int:
+    """Tell of a result that could not be written, or of a file that nothing better was said about."""
+    what = f"use {error.filename}" if error.filename else "write the result"
+    if not error.filename:
+        _let_go_of_stdout()
+    told = DifferError(f"{what}: {error.strerror or error}", hint="look at the disk, the permissions and where it goes")
+    told.__cause__ = error
+    return _tell(session, told)
 
 
 def _tell_unexpected(session: Session, error: Exception) -> int:

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 from differ.cli.session import Session
 from differ.cli.table import STATUS_STYLES
-from differ.cli.terminal import clean, count, duration
+from differ.cli.terminal import count, duration
 from differ.model import CycleResult
 
 WORST_FIRST = (5, 3, 2, 4, 6, 7, 1, 0)
@@ -39,13 +39,12 @@ def print_result(session: Session, result: CycleResult, *, width: int = 0) -> No
         parts.append(duration(result.seconds["total"]))
     terminal.line("  ".join(parts))
     for change in result.schema_changes:
-        terminal.line(f"  schema    {clean(change)}")
+        terminal.labelled("  schema    ", change)
     if result.waiting_deletes:
-        terminal.line(
-            f"  waiting   {count(result.waiting_deletes)} absent keys wait for a second scan to confirm their delete"
-        )
+        waiting = count(result.waiting_deletes)
+        terminal.labelled("  waiting   ", f"{waiting} absent keys wait for a second scan to confirm their delete")
     if result.status == "dry-run" and result.reason:
-        terminal.line(f"  guard     {clean(result.reason)}")
+        terminal.labelled("  guard     ", result.reason)
     if result.status == "held":
         _print_held(session, result)
     if result.error:
@@ -54,7 +53,7 @@ def print_result(session: Session, result: CycleResult, *, width: int = 0) -> No
 
 def _print_held(session: Session, result: CycleResult) -> None:
     line = session.terminal.line
-    line(f"  why       {clean(result.reason or 'a guard holds it')}")
+    session.terminal.labelled("  why       ", result.reason or "a guard holds it")
     for verb, command in end_commands(result.source, result.cycle, result.hash).items():
         line(f"  {verb:<9} {command}")
 

@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import click
+
 from differ.cli.interrupts import Interrupts
 from differ.cli.terminal import Terminal
 
@@ -32,6 +34,11 @@ class Session:
         from differ.config import load
 
         return load(self.project)
+
+    def agrees(self, question: str) -> bool:
+        """Ask the person a yes-or-no question on stderr; no is the default. Ctrl-C raises KeyboardInterrupt."""
+        self.interrupts.before_question()
+        return click.confirm(question, err=True)
 
     @contextmanager
     def open(self) -> Iterator[Project]:

@@ -12,7 +12,7 @@ from differ.cli.command import command
 from differ.cli.results import end_commands
 from differ.cli.session import Session
 from differ.cli.table import STATUS_STYLES, Cell, Column, Table
-from differ.cli.terminal import Terminal, clean, count, duration
+from differ.cli.terminal import Terminal, count, duration
 
 if TYPE_CHECKING:
     from differ.config import ScheduleSettings, Settings, SourceSettings
@@ -51,7 +51,7 @@ def _print_status(terminal: Terminal, body: Mapping[str, Any]) -> None:
             _print_held(terminal, source)
         elif source["status"] == "failed":
             terminal.line()
-            terminal.line(f"{source['source']} failed: {clean(source['last_error'] or 'its process ended')}")
+            terminal.labelled(f"{source['source']} failed: ", source["last_error"] or "its process ended")
 
 
 def _status_row(source: Mapping[str, Any]) -> Sequence[Cell]:
@@ -83,7 +83,8 @@ def _notes(source: Mapping[str, Any]) -> list[str]:
 def _print_held(terminal: Terminal, source: Mapping[str, Any]) -> None:
     held = source["held"]
     terminal.line()
-    terminal.line(f"{source['source']} is held: cycle {held['cycle']}: {clean(held['reason'] or '')}")
+    terminal.line(f"{source['source']} is held: cycle {held['cycle']}")
+    terminal.labelled("  why       ", held["reason"] or "a guard holds it")
     terminal.line(
         f"  it has    {count(held['rows'])} rows  +{count(held['inserts'])} ~{count(held['updates'])} "
         f"-{count(held['deletes'])}"

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from differ.cli.fold import folded, width_of
 from differ.cli.terminal import Terminal, clean
 
 Cell = str | Sequence[str]
@@ -45,7 +46,7 @@ class Table:
     def __init__(self, terminal: Terminal, columns: Sequence[Column], *, header: bool = True) -> None:
         self._terminal = terminal
         self._columns = columns
-        self._widths = [_width(column.title) if header else 0 for column in columns]
+        self._widths = [width_of(column.title) if header else 0 for column in columns]
         self._header = header
 
     def print(self, rows: Sequence[Sequence[Cell]]) -> None:
@@ -58,7 +59,7 @@ class Table:
         cells = [[self._parts(cell) for cell in row] for row in rows]
         for row in cells:
             for index, parts in enumerate(row):
-                self._widths[index] = max(self._widths[index], *map(_width, parts), 0)
+                self._widths[index] = max(self._widths[index], *map(width_of, parts), 0)
         widths = self._fitted()
         if self._header:
             self._header = False
@@ -82,14 +83,12 @@ class Table:
         self, row: Sequence[list[str]], widths: list[int], style: Callable[[Column, str], Mapping[str, Any]]
     ) -> Iterator[str]:
         if self._terminal.is_terminal:
-            folded = [
-                [line for part in parts for line in _folded(part, width)]
-                for parts, width in zip(row, widths, strict=True)
-            ]
+            pairs = zip(row, widths, strict=True)
+            cells = [[line for part in parts for line in folded(part, width)] for parts, width in pairs]
         else:
-            folded = [list(parts) for parts in row]
-        for number in range(max(map(len, folded))):
-            texts = [lines[number] if number < len(lines) else "" for lines in folded]
+            cells = [list(parts) for parts in row]
+        for number in range(max(map(len, cells))):
+            texts = [lines[number] if number < len(lines) else "" for lines in cells]
             styles = [style(column, text) for column, text in zip(self._columns, texts, strict=True)]
             yield self._joined(texts, widths, styles)
 
@@ -97,7 +96,7 @@ class Table:
         line = ""
         pending = ""
         for column, text, width, style in zip(self._columns, texts, widths, styles, strict=True):
-            space = " " * max(0, width - _width(text))
+            space = " " * max(0, width - width_of(text))
             before, after = (space, "") if column.right else ("", space)
             if text:
                 line += pending + before + self._terminal.styled(text, **style)
@@ -105,28 +104,3 @@ class Table:
             else:
                 pending += space + GAP
         return line
-
-
-def _width(text: str) -> int:
-    if text.isascii():
-        return len(text)
-    from rich.cells import cell_len
-
-    return cell_len(text)
-
-
-def _folded(text: str, width: int) -> list[str]:
-    """The text in lines of at most `width` cells, cut at spaces where that is possible."""
-    if _width(text) <= width:
-        return [text]
-    from rich.cells import chop_cells
-
-    lines = [""]
-    for word in text.split(" "):
-        joined = f"{lines[-1]} {word}" if lines[-1] else word
-        if _width(joined) <= width:
-            lines[-1] = joined
-            continue
-        pieces = chop_cells(word, width) or [""]
-        lines[-1:] = [lines[-1], *pieces] if lines[-1] else pieces
-    return lines

@@ -14,6 +14,7 @@ from typing import Any, BinaryIO
 
 import click
 
+from differ.cli.fold import folded, width_of
 from differ.config.terminal import colour_wanted
 
 PIPED_WIDTH = 80
@@ -63,6 +64,15 @@ class Terminal:
         self.printed = True
         sys.stdout.write(text + "\n")
 
+    def labelled(self, label: str, text: str) -> None:
+        """Write `label text`, control characters escaped; on a terminal folded, with its lines below each other."""
+        shown = clean(text)
+        indent = width_of(label)
+        lines = folded(shown, max(self.width - indent, 20)) if self.is_terminal else [shown]
+        self.line(label + lines[0])
+        for more in lines[1:]:
+            self.line(" " * indent + more)
+
     def json(self, value: Any, *, indent: int | None = None) -> None:
         """Write a JSON document; on one line unless `indent` is given, and flushed."""
         text = json.dumps(value, ensure_ascii=False, allow_nan=False, indent=indent)
@@ -81,12 +91,17 @@ class Terminal:
     def complain(self, message: str, hint: str | None) -> None:
         """Write an error to stderr: `error: ...` and `hint: ...`."""
         sys.stdout.flush()
-        head = self.styled("error:", on_stderr=True, fg="red", bold=True)
-        sys.stderr.write(f"{head} {clean(message, keep_lines=True)}\n")
+        self._complain("error:", message, {"fg": "red", "bold": True})
         if hint:
-            head = self.styled("hint:", on_stderr=True, bold=True)
-            sys.stderr.write(f"{head} {clean(hint, keep_lines=True)}\n")
+            self._complain("hint:", hint, {"bold": True})
         sys.stderr.flush()
+
+    def _complain(self, head: str, text: str, style: dict[str, Any]) -> None:
+        shown = clean(text, keep_lines=True)
+        if self.errors_are_seen:
+            shown = "\n".join(line for part in shown.split("\n") for line in folded(part, max(self.width - 7, 20)))
+            shown = shown.replace("\n", "\n" + " " * (len(head) + 1))
+        sys.stderr.write(f"{self.styled(head, on_stderr=True, **style)} {shown}\n")
 
     def styled(self, text: str, *, on_stderr: bool = False, **style: Any) -> str:
         """The text with colour, where it will be seen."""

@@ -138,7 +138,12 @@ def test_a_reader_that_goes_is_no_error(busy_shop: Shop) -> None:
         "INSERT INTO orders SELECT i, 'a rather long status' FROM n"
     )
     busy_shop.ok("scan", "--source", "orders")
-    for arguments in (["events"], ["events", "--json"], ["export", "--source", "orders", "--format", "csv"], ["status"]):
+    for arguments in (
+        ["events"],
+        ["events", "--json"],
+        ["export", "--source", "orders", "--format", "csv"],
+        ["status"],
+    ):
         process = busy_shop.start(*arguments)
         assert process.stdout is not None
         assert process.stderr is not None

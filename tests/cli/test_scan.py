@@ -154,7 +154,10 @@ def test_rebaseline_makes_no_events(shop: Shop) -> None:
 @pytest.mark.parametrize("code", [b"\xff\xfe", "naïve 漢字 \U0001f600".encode()])
 def test_odd_bytes_of_a_plugin_do_not_break_the_output(shop: Shop, code: bytes) -> None:
     text = code.decode("utf-8", "surrogateescape")
-    shop.plugin("odd", f"from differ.iterators import iterator\n@iterator(key='id')\ndef odd(ctx):\n    raise ValueError({text!r})\n")
+    shop.plugin(
+        "odd",
+        f"from differ.iterators import iterator\n@iterator(key='id')\ndef odd(ctx):\n    raise ValueError({text!r})\n",
+    )
     shop.configure({"odd": {"iterator": "odd"}})
     done = shop.call("scan", "--all", "--json")
     assert done.code == 3
