@@ -28,12 +28,14 @@ from differ.executors import ReaderThread
 from differ.iterators.contract import Context, IteratorSpec
 from differ.iterators.scan import Scan, column_rules
 from differ.model import CycleResult, Position
+from differ.records.convert import convert
 from differ.records.types import Schema
 from differ.records.values import python_column
 from differ.snapshots.index import Index, Positions
 from differ.storage import StoredFile, ensure_folder, remove_file, remove_tree, seam
 
 LOOKUP_KEYS = 1_000
+FORM_ROWS = 1 << 16
 
 
 class Attempt:
@@ -135,7 +137,8 @@ class Attempt:
         if self._look_up(thread, writer, comparison, encoding, index, absent):
             self._deleted = comparison.absent()
             return
-        self._deleted = missed_before(index, absent, self.place.state, self.entry.absent, self.source)
+        again = missed_before(index, absent, self.place.state, self.entry.absent, self.source)
+        self._deleted = np.union1d(again, self._without_form(index, np.setdiff1d(absent, again), encoding))
         self._waiting = np.setdiff1d(absent, self._deleted)
 
     def _look_up(
@@ -158,6 +161,21 @@ class Attempt:
             for batch in found:
                 self._take(writer, comparison, encoding, batch)
         return True
+
+    def _without_form(self, index: Index, waiting: Positions, encoding: Encoding) -> Positions:
+        """Those of the waiting rows that have no exact form under the new schema: no state could hold them as they
+        were emitted, so their absence counts at once."""
+        assert self.ground.previous is not None  # noqa: S101
+        previous = self.ground.previous
+        if previous.schema == encoding.schema:
+            return waiting[:0]
+        locations = index.gather(waiting, "loc").astype(np.int64)
+        order = np.argsort(locations)
+        inexact = np.zeros(len(waiting), dtype=bool)
+        for start in range(0, len(order), FORM_ROWS):
+            chunk = order[start : start + FORM_ROWS]
+            inexact[chunk] = convert(previous.take(locations[chunk]), previous.schema, encoding.schema)[1]
+        return waiting[inexact]
 
     def _keys(self, rows: pa.RecordBatch) -> list[dict[str, Any]]:
         assert self.ground.previous is not None  # noqa: S101

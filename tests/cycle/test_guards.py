@@ -312,3 +312,18 @@ def test_deletes_that_wait_are_not_counted_by_the_guards(world: World) -> None:
     world.project.approve("orders")
     assert waiting(world) == 0
     world.verify("orders")
+
+
+def test_a_row_that_a_new_schema_cannot_hold_does_not_wait(world: World) -> None:
+    rows = [{"id": i, "v": i if i < 9 else None} for i in range(10)]
+    world.fed("orders", rows)
+    world.feed("orders").consistent = False
+    world.commit("orders")
+    texts = [{"id": i, "v": str(i)} for i in range(8)]
+    result = world.commit("orders", texts)
+    assert (result.updates, result.deletes, result.waiting_deletes) == (8, 1, 1)
+    assert world.ops(since=10)[0] == ("delete", 8)
+    assert world.state("orders")[9,] == {"id": 9, "v": None}
+    world.verify("orders")
+    assert world.commit("orders").deletes == 1
+    world.verify("orders")
