@@ -38,22 +38,26 @@ class EventReader:
     def batches(self, since: int = 0, until: int | None = None, *, sources: Sequence[str] = ()) -> Iterator[EventBatch]:
         """Events above `since` and up to `until` (None: the head at the call), ascending by SCN.
 
-        Cost: one catalog query for 256 segments; a segment is hashed once, then mapped. Raises CorruptionError.
+        Cost: three catalog queries for 256 segments; a segment is hashed once, then mapped. Raises CorruptionError, and
+        NotKeptError where retention let go of what was not read yet.
         """
         stream = self._catalog.stream()
         end = stream.head_scn if until is None else min(until, stream.head_scn)
         while since < end:
             page = self._catalog.segments(since, end, sources=sources, limit=PAGE_SEGMENTS)
+            # Asked after the page: what went before it was read is missing from it without a trace.
+            self._check_kept(since)
             if not page:
                 return
-            windows = {w.first: Window(first=w.first, last=w.last) for w in self._catalog.windows(since, end)}
+            last = page[-1].last_scn
+            windows = {w.first: Window(first=w.first, last=w.last) for w in self._catalog.windows(since, last)}
             for entry in page:
                 try:
                     yield from self._segment(entry, windows, stream.stream_id, since, end)
-                except CorruptionError as error:
-                    self._check_kept(entry, error)
+                except CorruptionError:
+                    self._check_kept(entry.first_scn - 1)  # What is gone because it was let go is not damaged.
                     raise
-            since = page[-1].last_scn
+            since = last
 
     def _segment(
         self, entry: SegmentEntry, windows: dict[int, Window], stream_id: str, since: int, until: int
@@ -82,14 +86,14 @@ class EventReader:
             if len(chosen):
                 yield chosen
 
-    def _check_kept(self, entry: SegmentEntry, error: CorruptionError) -> None:
-        """What is missing because retention overtook the reader is not damaged."""
+    def _check_kept(self, since: int) -> None:
+        """Raise NotKeptError when retention let go of an event above `since`."""
         oldest = self._catalog.oldest_scn()
-        if entry.first_scn < oldest:
+        if since < oldest - 1:
             raise NotKeptError(
-                f"read events {entry.first_scn}..{entry.last_scn} of {entry.source}: retention overtook the reader",
+                f"read events since SCN {since}: retention overtook the reader",
                 hint=f"the oldest that is kept is SCN {oldest}",
-            ) from error
+            )
 
     def _read_schema(self, schema_id: int) -> SchemaEntry:
         return self._catalog.schema(schema_id)
