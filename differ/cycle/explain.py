@@ -24,7 +24,8 @@ def explain(place: Place, names: Sequence[str]) -> list[dict[str, Any]]:
     """
     cancelled = threading.Event()
     name = ",".join(names)
-    with ReaderThread(name, cancelled, Deadline(OPEN_SECONDS, f"explain {name}")) as thread, ExitStack() as stack:
+    stack = ExitStack()  # closed in the thread alone, for whatever hangs there would hang whoever closes it
+    with ReaderThread(name, cancelled, Deadline(OPEN_SECONDS, f"explain {name}")) as thread:
         try:
             return thread.call(lambda: [_explain(place, place.settings.source(name), stack) for name in names])
         finally:
