@@ -57,7 +57,7 @@ docs: $(STAMP)  ## make the reference pages again from the code
 	$(BIN)/python -m differ.config.reference docs/configuration.md
 	$(BIN)/python -m differ.cli.reference docs
 
-bench: $(STAMP)  ## measure, and append to the kept history
+bench: $(STAMP)  ## measure the main road beside its peers
 	$(BENCH)
 
 lock: $(STAMP)  ## make requirements.lock again from pyproject.toml

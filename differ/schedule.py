@@ -68,7 +68,7 @@ class JobSpec:
     @property
     def arguments(self) -> tuple[str, ...]:
         """What `differ` is called with, without the project."""
-        return ("scan", f"--{self.kind}", self.name, "--json")
+        return ("scan", f"--{self.kind}", self.name, "--unless-paused", "--json")
 
     def trigger(self) -> Any:
         """A new APScheduler trigger without jitter; the days of a cron expression mean what crontab(5) says."""

@@ -32,6 +32,7 @@ Unit = tuple[str, ...]
     help="Scan this group.",
 )
 @click.option("--all", "everything", is_flag=True, help="Scan every source that is not paused.")
+@click.option("--unless-paused", is_flag=True, help="Leave out what is paused, also when it is named.")
 @click.option("--dry-run", is_flag=True, help="Commit nothing; show what would be.")
 @click.option("--fail-if-changed", is_flag=True, help="Exit with 1 when rows changed.")
 @click.option("--wait", is_flag=True, help="Where another process scans the source, wait for it.")
@@ -43,6 +44,7 @@ def scan(  # noqa: PLR0913, PLR0917  (one for each option)
     sources: tuple[str, ...],
     group: str | None,
     everything: bool,
+    unless_paused: bool,
     dry_run: bool,
     fail_if_changed: bool,
     wait: bool,
@@ -56,6 +58,11 @@ def scan(  # noqa: PLR0913, PLR0917  (one for each option)
     """
     with session.open() as project:
         units = _units(session, project, sources, group, everything)
+        if unless_paused:
+            awake = set(project.units())
+            for unit in [unit for unit in units if unit not in awake]:
+                session.terminal.note(f"{', '.join(unit)}: paused")
+                units.remove(unit)
         if explain:
             from differ.cli.explain import print_explanations
 

@@ -23,8 +23,8 @@ from differ.cycle.check import Finding
 from differ.cycle.place import Place
 from differ.diff.changes import ChangeWriter, Places
 from differ.diff.compare import Comparison
-from differ.diff.encoding import Encoding
-from differ.errors import BusyError, CorruptionError, DifferError, UsageError
+from differ.diff.encoding import Encoding, refingerprint
+from differ.errors import BusyError, CorruptionError, DifferError, HeldError, UsageError
 from differ.model import CycleResult
 from differ.snapshots.snapshot import Snapshot
 from differ.storage import StoredFile, ensure_folder, remove_tree
@@ -34,15 +34,22 @@ from differ.storage.files import storage_errors
 def compact(place: Place, source: str, *, wait: bool = False) -> CycleResult:
     """Write the current state as one new base, without events; a cycle of its own that changes no row.
 
-    Raises UsageError before the first cycle, BusyError while the source is being scanned.
+    Raises UsageError before the first cycle, BusyError while the source is being scanned, HeldError while a guard holds
+    a cycle, which could not be approved on another base.
     """
     with source_locks(place.catalog, place.locks, [source], wait=wait):
         snapshot = place.snapshot(source)
+        held = place.catalog.held(source)
+        if held is not None:
+            raise HeldError(
+                f"compact {source}: cycle {held.cycle} is held, and was compared with the base that is there",
+                hint=f"end it first: 'differ approve --source {source}' or 'differ reject --source {source}'",
+            )
         commit_id = str(uuid.uuid4())
         entry, cycle = place.catalog.begin_cycle(source, commit_id)
         places = place.places(source, cycle)
         try:
-            staged = _rewrite(place, source, cycle, snapshot, places)
+            staged, changes = _rewrite(place, source, cycle, snapshot, places)
             result = CycleResult(source=source, cycle=cycle, status="committed", rows=snapshot.rows)
             proposal = Proposal(
                 source=source,
@@ -53,7 +60,7 @@ def compact(place: Place, source: str, *, wait: bool = False) -> CycleResult:
                     manifest=staged,
                     segments=(),
                     schema=snapshot.schema,
-                    schema_changes=(),
+                    schema_changes=changes,
                     absent=entry.absent,
                     position=entry.position,
                     baseline=False,
@@ -79,22 +86,29 @@ def compact(place: Place, source: str, *, wait: bool = False) -> CycleResult:
     )
 
 
-def _rewrite(place: Place, source: str, cycle: int, snapshot: Snapshot, places: Places) -> StoredFile:
+def _rewrite(
+    place: Place, source: str, cycle: int, snapshot: Snapshot, places: Places
+) -> tuple[StoredFile, tuple[str, ...]]:
+    """The new base's manifest, and what it changes in the encoding: an older encoder's hashes are made anew."""
     encoding = Encoding.of(snapshot)
-    comparison = Comparison(source, snapshot.index, encoding)
+    budget_bytes = place.settings.executor.memory_bytes // 8
+    index, changes = snapshot.index, encoding.encoder_changes(snapshot.manifest.encoding)
+    if encoding.layout != snapshot.manifest.encoding["layout"]:
+        index = refingerprint(snapshot, encoding, ensure_folder(places.spill), budget_bytes=budget_bytes)
+    comparison = Comparison(source, index, encoding)
     writer = ChangeWriter(
         source,
         cycle,
         places,
         encoding,
         previous=snapshot,
-        index=snapshot.index,
+        index=index,
         rebase=True,
         emit=False,
-        budget_bytes=place.settings.executor.memory_bytes // 8,
+        budget_bytes=budget_bytes,
     )
     with writer:
-        return writer.finish(comparison, np.zeros(0, dtype=np.int64))[0]
+        return writer.finish(comparison, np.zeros(0, dtype=np.int64))[0], changes
 
 
 def gc(place: Place) -> int:

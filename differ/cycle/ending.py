@@ -21,11 +21,13 @@ from differ.storage import verify
 def approve(place: Place, source: str, *, cycle: int | None = None, hash: str | None = None) -> list[CycleResult]:
     """Commit the held cycle of a source, with its window. cycle, hash: what the caller saw; None takes what is held.
 
-    Raises HeldError when something else is held, or the state moved on; CorruptionError when its files are damaged.
+    Raises HeldError when something else is held, the state moved on, or a part of its window ended otherwise;
+    CorruptionError when its files are damaged.
     """
     entries = _held(place, source, cycle, hash)
     with source_locks(place.catalog, place.locks, [entry.source for entry in entries]):
         entries = _held(place, source, cycle, hash)
+        _check_whole(place, entries[0])
         proposals = [_proposal(place, entry) for entry in entries]
         bodies = commit(place.catalog, entries[0].commit_id, proposals)
         for entry in entries:
@@ -69,6 +71,16 @@ def _held(place: Place, source: str, cycle: int | None, hash: str | None) -> lis
             hint="look at 'differ status' again: what is held is not what you saw",
         )
     return entries
+
+
+def _check_whole(place: Place, held: CycleEntry) -> None:
+    """A window is committed whole or not at all: raise HeldError when another source's part of it ended by itself."""
+    for entry in place.catalog.cycles(commit_id=held.commit_id):
+        if entry.status != "held":
+            raise HeldError(
+                f"approve {held.source}/{held.cycle}: the part of {entry.source!r} in its window is {entry.status}",
+                hint=f"run 'differ reject --source {held.source}', then scan it again",
+            )
 
 
 def _proposal(place: Place, entry: CycleEntry) -> Proposal:

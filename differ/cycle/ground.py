@@ -112,9 +112,7 @@ class Ground:
         ours = tuple(f"column {name!r} " for name in (*columns.exclude, *columns.mask))
         rules = [change for change in found if ours and change.startswith(ours)]
         source = tuple(change for change in found if change not in rules)
-        encoder = self.previous.manifest.encoding["layout"]["row"]["encoder"]
-        if encoder != encoding.layout["row"]["encoder"]:
-            rules.append(f"encoder version {encoder} -> {encoding.layout['row']['encoder']}")
+        rules.extend(encoding.encoder_changes(self.previous.manifest.encoding))
         if self.previous.manifest.encoding["rules"] != encoding.rules and not self._entry.rebaseline:
             rules.append(f"rules of comparison: {encoding.rules_text}")
         return source, tuple(rules)

@@ -92,10 +92,13 @@ class Place:
         sweep; the caller holds the source's lock."""
         retain(self.catalog, self.settings.relay.retention, now())
         keep = self.settings.source(source).snapshots.keep if source in self.settings.sources else 1
-        committed = self.catalog.cycles(source, status=["committed"])
-        old = [entry.cycle for entry in committed[keep:] if entry.staged is not None]
+        committed = self.catalog.cycles(source, status=["committed"], whole=True)
         ended = self.catalog.cycles(source, status=["unchanged", "failed", "rejected", "superseded"])
-        self.catalog.let_go(source, old, [entry.cycle for entry in ended[ENDED_CYCLES_KEPT:]])
+        past = ended[ENDED_CYCLES_KEPT:]
+        # A source that was unchanged in the window of a group is part of what the window's chain was taken over.
+        chained = {window.commit_id for window in self.catalog.windows()} if past else set()
+        forgotten = [entry.cycle for entry in past if entry.commit_id not in chained]
+        self.catalog.let_go(source, [entry.cycle for entry in committed[keep:]], forgotten)
         self.sweep(source)
 
     def sweep(self, source: str) -> int:
@@ -106,7 +109,7 @@ class Place:
         folders, files = self._referenced(source)
         removed = remove_tree(self.state / "spill" / source)
         for folder in _children(self.snapshots / source):
-            if folder.name not in folders and _OURS.match(folder.name):
+            if folder.name not in folders and _OURS.fullmatch(folder.name):
                 removed += remove_tree(folder) if folder.is_dir() else remove_file(folder)
         for kind in ("segments", "absent"):
             for path in _children(self.state / kind / source):
@@ -119,9 +122,8 @@ class Place:
     def _referenced(self, source: str) -> tuple[set[str], set[str]]:
         folders: set[str] = set()
         files: set[str] = set()
-        for entry in self.catalog.cycles(source, status=["committed", "held"]):
-            if entry.staged is None:
-                continue
+        for entry in self.catalog.cycles(source, status=["committed", "held"], whole=True):
+            assert entry.staged is not None  # noqa: S101
             if entry.status == "held":
                 files.update(segment.file.path for segment in entry.staged.segments)
             if entry.staged.absent is not None:

@@ -108,7 +108,6 @@ class _Run:
     def _begin(self, settings: SourceSettings) -> None:
         source = settings.name
         seam.at("cycle.begin")
-        spec = find_iterator(settings.iterator, self._place.settings.project)
         if self._options.dry_run:
             found = self._place.catalog.source(source)
             entry = found or self._place.catalog.unborn(source)
@@ -121,6 +120,7 @@ class _Run:
                 log.error("sweep skipped source=%s: %s", source, error.message)
             entry, cycle = self._place.catalog.begin_cycle(source, self._commit_id)
             self._begun[source] = cycle
+        spec = find_iterator(settings.iterator, self._place.settings.project)
         self._attempts.append(Attempt(self._place, settings, spec, entry, cycle))
 
     def _read(self) -> None:

@@ -100,6 +100,9 @@ def test_all_leaves_paused_sources_out(shop: Shop) -> None:
     assert shop.ok("resume", "--source", "items", "--json").document == {"source": "items", "paused": False}
     assert len(shop.ok("scan", "--all", "--json").lines) == 2
     shop.run("pause", "--source", "items")
+    named = shop.ok("scan", "--source", "items", "--source", "orders", "--unless-paused", "--json")
+    assert [line["source"] for line in named.lines] == ["orders"]
+    assert "items: paused" in named.err
     shop.run("pause", "--source", "orders")
     nothing = shop.ok("scan", "--all")
     assert (nothing.out, "nothing to scan" in nothing.err) == ("", True)

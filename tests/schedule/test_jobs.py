@@ -61,8 +61,8 @@ sources: {a: {iterator: sql, schedule: {every: 5m}}, b: {iterator: sql}}
 consistency_groups: {g: {sources: b, schedule: {every: 5m}}}
 """
     assert [spec.arguments for spec in specs(tmp_path, text)] == [
-        ("scan", "--consistency-group", "g", "--json"),
-        ("scan", "--source", "a", "--json"),
+        ("scan", "--consistency-group", "g", "--unless-paused", "--json"),
+        ("scan", "--source", "a", "--unless-paused", "--json"),
     ]
 
 
