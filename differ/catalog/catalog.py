@@ -138,9 +138,13 @@ class Catalog:
         *,
         status: Sequence[str] = (),
         commit_id: str | None = None,
+        whole: bool = False,
         limit: int | None = None,
     ) -> list[CycleEntry]:
-        """Cycles, newest first, of one source or all, with one of these statuses, of one commit."""
+        """Cycles, newest first, of one source or all, with one of these statuses, of one commit.
+
+        whole: only those whose files are kept. Cost: one row each; the committed ones are as many as there ever were.
+        """
         table = tables.cycles
         query = select(table).order_by(table.c.cycle.desc(), table.c.source).limit(limit)
         if source is not None:
@@ -149,6 +153,8 @@ class Catalog:
             query = query.where(table.c.status.in_(status))
         if commit_id is not None:
             query = query.where(table.c.commit_id == commit_id)
+        if whole:
+            query = query.where(table.c.staged.is_not(None))
         with self.reading() as connection:
             return [CycleEntry.from_row(row) for row in connection.execute(query)]
 

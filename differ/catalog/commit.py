@@ -178,9 +178,9 @@ def _record(
         "position": json.dumps(staged.position.to_json()) if staged.position else None,
     }
     if staged.manifest is not None:
-        values |= {"current": proposal.cycle, "rebaseline": False}
+        values["current"] = proposal.cycle
     if staged.floor:
-        values["floor_scn"] = window_last
+        values |= {"floor_scn": window_last, "rebaseline": False}
     connection.execute(update(tables.sources).where(tables.sources.c.name == proposal.source).values(**values))
     return result
 

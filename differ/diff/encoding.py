@@ -82,6 +82,11 @@ class Encoding:
             "tolerated": layout(self.schema, self.tolerated.names),
         }
 
+    def encoder_changes(self, stored: Mapping[str, Any]) -> tuple[str, ...]:
+        """A sentence when a stored encoding (`to_json`) was made by another version of the encoder."""
+        was, is_now = stored["layout"]["row"]["encoder"], self.layout["row"]["encoder"]
+        return () if was == is_now else (f"encoder version {was} -> {is_now}",)
+
     def fingerprint(self, batch: pa.RecordBatch) -> Fingerprints:
         """Key and row hashes of storage-typed rows."""
         return fingerprint(batch, self.schema, self.hashed)
