@@ -36,7 +36,6 @@ def after(world: World, url: str, *statements: str) -> CycleResult:
     run(url, *statements)
     result = world.scan("t")
     if result.status == "committed":
-        world.verify("t")
         again = world.scan("t")
         assert (again.status, again.schema_changes) == ("unchanged", ()), again
         world.verify("t")
@@ -71,7 +70,9 @@ def modified(url: str, name: str, type_: str) -> list[str]:
     """SQLite cannot change a column's type, so its table is made anew, as its documentation advises."""
     if kind(url) != "sqlite":
         return [MODIFY[kind(url)].format(name=name, type=type_)]
-    types = {"id": "INT NOT NULL", "name": "VARCHAR(20)", "price": "DECIMAL(10,2)", "n": "INT"} | {name: type_}
+    engine = sa.create_engine(url, poolclass=sa.NullPool)
+    with engine.connect() as connection:
+        types = {row[1]: row[2] for row in connection.exec_driver_sql("PRAGMA table_info(t)")} | {name: type_}
     columns = ", ".join(f"{column} {declared}" for column, declared in types.items())
     return [
         f"CREATE TABLE other ({columns}, PRIMARY KEY (id))",
@@ -107,18 +108,21 @@ def test_a_dropped_column_is_a_schema_version_alone(world: World, shop: str) -> 
     assert [world.state("t")[number,]["name"] for number in (3, 4)] == ["n", None]
 
 
-@pytest.mark.parametrize(
-    ("column", "type_"),
-    [("n", "BIGINT"), ("name", "VARCHAR(200)"), ("name", "TEXT"), ("price", "DECIMAL(20,2)"),
-     ("price", "DECIMAL(30,6)"), ("n", "DOUBLE PRECISION")],
-)  # fmt: skip
-def test_a_widened_column_is_a_schema_version_alone(world: World, shop: str, column: str, type_: str) -> None:
-    result = after(world, shop, *modified(shop, column, type_))
-    assert (result.status, updates(world), versions(world)) == ("committed", NOTHING, 2)
-    run(shop, f"UPDATE t SET {column} = '8' WHERE id = 3")
+def test_a_widened_column_is_a_schema_version_alone(world: World, shop: str) -> None:
+    steps = [("n", "BIGINT"), ("name", "VARCHAR(200)"), ("name", "TEXT"), ("price", "DECIMAL(20,2)"),
+             ("price", "DECIMAL(30,6)")]  # fmt: skip
+    for number, (column, type_) in enumerate(steps, start=2):
+        result = after(world, shop, *modified(shop, column, type_))
+        assert (result.status, updates(world), versions(world)) == ("committed", NOTHING, number), type_
+    run(shop, "UPDATE t SET n = 8, price = 8 WHERE id = 3")
     world.commit("t")
-    assert updates(world) == (1, {column})
+    assert updates(world) == (1, {"n", "price"})
     world.verify("t")
+
+
+def test_whole_numbers_that_become_floats_are_the_same_numbers(world: World, shop: str) -> None:
+    result = after(world, shop, *modified(shop, "n", "DOUBLE PRECISION"))
+    assert (result.status, updates(world), versions(world)) == ("committed", NOTHING, 2)
 
 
 def test_a_narrowed_scale_changes_only_what_was_rounded(world: World, shop: str) -> None:
