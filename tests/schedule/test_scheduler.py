@@ -76,7 +76,7 @@ def test_a_child_gets_the_job_and_the_project_and_its_output_is_logged(tmp_path:
     program = "import sys; print(*sys.argv[1:]); print('progress', file=sys.stderr)"
     with running(tmp_path, program, source("orders")):
         journal.await_line("scan orders: finished after")
-    assert journal.has(f"INFO orders: scan --source orders --json --project {tmp_path}")
+    assert journal.has(f"INFO orders: scan --source orders --unless-paused --json --project {tmp_path}")
     assert journal.has("INFO orders: progress")
 
 
