@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -299,7 +299,7 @@ class Attempt:
         rules = column_rules(columns.exclude, columns.mask, self.settings.mask_key)
         pinned = self.ground.previous.schema if self.ground.previous is not None else None
 
-        def settled(found: Schema, declared: bool) -> Schema:
+        def settled(found: Schema, declared: Collection[str]) -> Schema:
             return settle(found, pinned, declared=declared)
 
         return Scan(self.spec, self.ctx, rules, spill=self._places.spill, settle=settled, pinned=pinned)

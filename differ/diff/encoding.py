@@ -107,7 +107,10 @@ def refingerprint(snapshot: Snapshot, encoding: Encoding, folder: Path, *, budge
     for locations, batch in snapshot.located():
         converted, inexact = convert(batch, old, new)
         _, key_inexact = convert(batch.select(list(old_key.key)), old_key.key_schema, new.key_schema)
-        hashes = _spoil(encoding.fingerprint(converted), rows=inexact, keys=key_inexact)
+        hashes = encoding.fingerprint(converted)
+        if inexact.any():
+            was = fingerprint(batch, old, old.key)
+            hashes = _spoil(hashes, was, rows=inexact, keys=key_inexact)
         runs.add(
             make_entries(hashes, locations.astype(np.uint64), encoding.tolerated_values(converted), encoding.entries)
         )
@@ -116,14 +119,19 @@ def refingerprint(snapshot: Snapshot, encoding: Encoding, folder: Path, *, budge
     entries = merge(None, nothing_dead, runs, None)
     path = folder / "refingerprinted.arrow"
     return open_index(
-        folder, write_index(path, folder, entries=entries, total_rows=total, schema=encoding.entries), old.key[0]
+        folder,
+        write_index(path, folder, entries=entries, total_rows=total, schema=encoding.entries),
+        snapshot.manifest.source,
     )
 
 
-def _spoil(hashes: Fingerprints, *, rows: np.ndarray[Any, Any], keys: np.ndarray[Any, Any]) -> Fingerprints:
+def _spoil(
+    hashes: Fingerprints, was: Fingerprints, *, rows: np.ndarray[Any, Any], keys: np.ndarray[Any, Any]
+) -> Fingerprints:
+    """Hashes that match nothing for inexact rows and keys; a key's come from what it was, so that keys stay apart."""
     return Fingerprints(
-        key_hi=np.where(keys, ~hashes.key_hi, hashes.key_hi),
-        key_lo=hashes.key_lo,
+        key_hi=np.where(keys, ~was.key_hi, hashes.key_hi),
+        key_lo=np.where(keys, was.key_lo, hashes.key_lo),
         row_hi=np.where(rows, ~hashes.row_hi, hashes.row_hi),
         row_lo=hashes.row_lo,
     )

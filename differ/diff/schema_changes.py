@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import replace
 
 from differ.records.types import Column, LogicalType, Schema
@@ -25,11 +26,11 @@ def schema_changes(old: Schema, new: Schema) -> tuple[str, ...]:
     return tuple(found)
 
 
-def settle(found: Schema, previous: Schema | None, *, declared: bool) -> Schema:
+def settle(found: Schema, previous: Schema | None, *, declared: Collection[str]) -> Schema:
     """The schema a cycle is run under: the scan's, with the previous order of columns.
 
-    Where the source does not declare its types (declared=False) a pinned type that holds every value of the found one
-    stays: a column whose page happens to be all null, or all whole numbers, has not changed.
+    Where nobody declares a column's type (it is not among `declared`) a pinned type that holds every value of the found
+    one stays: a column whose page happens to be all null, or all whole numbers, has not changed.
     """
     if previous is None:
         return found
@@ -40,7 +41,7 @@ def settle(found: Schema, previous: Schema | None, *, declared: bool) -> Schema:
     for name in ordered:
         column = by_name[name]
         pinned = previous.types.get(name)
-        if not declared and pinned is not None and holds(pinned, column.type):
+        if name not in declared and pinned is not None and holds(pinned, column.type):
             column = Column(name=name, type=pinned, declared=column.declared)
         columns.append(column)
     return replace(found, columns=tuple(columns))

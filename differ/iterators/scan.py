@@ -10,7 +10,7 @@ Invariant: every batch has exactly `schema.arrow` and no null in its key.
 from __future__ import annotations
 
 import traceback
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -29,11 +29,13 @@ from differ.records.types import NULL, Column, LogicalType, Schema
 from differ.records.unify import unify
 from differ.storage.files import storage_errors
 
-Settle = Callable[[Schema, bool], Schema]
+_MAY_BE_TOO_SMALL = ("float", "timestamp", "duration")
+Settle = Callable[[Schema, Collection[str]], Schema]
 
 
 class Scan:
-    """A scan of one source. `settle` maps the schema that was found (and whether it was declared) to the one to use.
+    """A scan of one source. `settle` maps the schema that was found, with the names of the columns whose types are not
+    up to it (declared, masked, or too small for what came), to the one to use.
 
     pinned: the schema of the last committed cycle, which an empty source without declared types keeps.
     """
@@ -106,7 +108,8 @@ class Scan:
                 self._reader.close()
 
     def _declared(self, declared: Schema) -> Iterator[pa.RecordBatch]:
-        self._use(declared, is_declared=True)
+        self._rules.check(declared, self._ctx.source)
+        self._use(declared, declared.names)
         for batch in self._read_all(self._raw().types):
             yield self._shaped(batch, self._raw())
 
@@ -117,14 +120,14 @@ class Scan:
                 schema = schema_from_arrow(batch.schema)
                 found = schema if found is None else unify(found, schema, source=self._ctx.source)
                 aside.add(batch)
-            key = self._required().key
             if found is None:
-                found = self._nothing_found(key)
-            self._use(found, is_declared=False)
-            final = self._raw()
-            exact = {n: t for n, t in found.types.items() if final.types[n].kind == "float" and t.kind == "int"}
-            if exact and not aside.all_exact(exact, final.types):
-                self._use(found, is_declared=True)
+                found = self._nothing_found(self._required().key)
+            else:
+                self._rules.check(found, self._ctx.source)
+            self._use(found, self._spec.types)
+            outgrown = aside.outgrown(found.types, self._raw().types)
+            if outgrown:
+                self._use(found, {*self._spec.types, *outgrown})
             for batch in aside:
                 yield self._shaped(batch, self._raw())
 
@@ -133,7 +136,7 @@ class Scan:
         keys = tuple(Column(name=name, type=self._spec.types.get(name, NULL)) for name in key)
         return self._pinned or Schema(columns=keys)
 
-    def _use(self, found: Schema, *, is_declared: bool) -> None:
+    def _use(self, found: Schema, fixed: Collection[str]) -> None:
         key = self._required().key
         missing = [name for name in key if name not in found.types]
         if missing:
@@ -141,9 +144,14 @@ class Scan:
                 f"scan {self._ctx.source}: its key names column {missing[0]!r}, which the source does not have",
                 hint=f"it has: {', '.join(found.names)}",
             )
+        hidden = [name for name in key if name in self._rules.exclude]
+        if hidden:
+            raise SourceError(
+                f"scan {self._ctx.source}: columns.exclude names {hidden[0]!r}, which is part of the key",
+                hint="a key has to be stored: mask it with 'hmac', or choose another key",
+            )
         found = found.with_key(key)
-        self._rules.check(found, self._ctx.source)
-        settled = self._settle(self._rules.schema(found), is_declared)
+        settled = self._settle(self._rules.schema(found), {*fixed, *self._rules.mask})
         self.schema = settled
         # What the plugin yields still has the columns that rules take away or mask, under their own types.
         by_name = {column.name: column for column in found.columns}
@@ -226,14 +234,17 @@ class _Aside:
             self._writer.write_batch(batch)
             self.rows += batch.num_rows
 
-    def all_exact(self, found: Mapping[str, LogicalType], final: Mapping[str, LogicalType]) -> bool:
-        """Whether every value of these columns converts exactly to its final type."""
-        for batch in self:
+    def outgrown(self, found: Mapping[str, LogicalType], final: Mapping[str, LogicalType]) -> set[str]:
+        """The columns with a value that has no exact form in the column's final type: a large int where floats were,
+        a far moment where nanoseconds were. Reads the batches again, only where such a column is."""
+        asked = {n for n, t in found.items() if t.layout != final[n].layout and final[n].kind in _MAY_BE_TOO_SMALL}
+        names: set[str] = set()
+        for batch in self if asked else ():
             types = schema_from_arrow(batch.schema).types
-            for name in found:
+            for name in asked - names:
                 if convert_array(batch.column(name), types[name], final[name])[1].any():
-                    return False
-        return True
+                    names.add(name)
+        return names
 
     def __iter__(self) -> Iterator[pa.RecordBatch]:
         self._finish()

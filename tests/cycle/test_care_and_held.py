@@ -45,7 +45,7 @@ def test_a_window_of_which_a_part_was_superseded_is_not_approved(shop: World) ->
     shop.close()
     shop.sql("INSERT INTO a VALUES (1, 1), (2, 2)")
     shop.commit("a")
-    with pytest.raises(HeldError, match="'a'.* superseded"):
+    with pytest.raises(HeldError, match=r"'a'.* superseded"):
         shop.project.approve("b")
     assert shop.project.reject("b")[0].status == "rejected"
     assert shop.commit("b").updates == 2
@@ -65,7 +65,7 @@ def test_a_new_base_that_was_asked_for_is_still_made_after_another_commit(world:
 def test_a_base_of_an_older_encoder_is_fingerprinted_anew(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     world.fed("orders", numbered(1, 2), snapshots=DELTAS, guards=OPEN)
     world.commit("orders")
-    real = fingerprints.row_bytes
+    real = canonical.row_bytes
 
     def salted(batch: pa.RecordBatch, schema: Schema, names: Sequence[str]) -> pa.Array:
         return pc.binary_join_element_wise(real(batch, schema, names), b"2", b"/")
