@@ -21,6 +21,8 @@ from differ.storage import StoredFile, create, verify
 from differ.storage.files import CHECK_HINT
 
 FORMAT = 1
+DELTA_FILES_MAX = 512
+"""Past so many files of deltas a new base is due, however small they are: every reader walks through all of them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,8 +77,11 @@ class Manifest:
         return sum(part.file.bytes for part in self.parts if part.kind == "delta")
 
     def base_is_due(self, *, small_base_bytes: int, delta_share: float) -> bool:
-        """Whether the next cycle that changes rows writes a whole base: it is small, or its deltas have grown."""
+        """Whether the next cycle that changes rows writes a whole base: it is small, or its deltas have grown, in bytes
+        or in number."""
         if self.base_bytes + self.delta_bytes < small_base_bytes:
+            return True
+        if sum(part.kind == "delta" for part in self.parts) + len(self.removed) >= DELTA_FILES_MAX:
             return True
         return self.delta_bytes > delta_share * self.base_bytes
 

@@ -23,6 +23,8 @@ from differ.storage.files import CHECK_HINT, HashedFile
 ROW_GROUP_ROWS = 1 << 17
 ROW_GROUP_BYTES = 64 << 20
 PART_BYTES = 512 << 20
+OPEN_FILES = 32
+"""How many parts a reader keeps open at most; a snapshot may have hundreds."""
 
 
 class PartWriter:
@@ -110,11 +112,15 @@ class PartWriter:
 
 
 class PartReader:
-    """Reads the rows of a snapshot's parts by location; a part is verified when it is first opened."""
+    """Reads the rows of a snapshot's parts by location; a part is verified when it is first opened.
+
+    At most OPEN_FILES stay open; the one opened first is let go for another.
+    """
 
     def __init__(self, root: Path, parts: Sequence[Part], schema: pa.Schema, what: str) -> None:
         self._root, self._parts, self._schema, self._what = root, parts, schema, what
         self._open: dict[int, pq.ParquetFile] = {}
+        self._verified: dict[int, Path] = {}
 
     def take(
         self, locations: np.ndarray[Any, np.dtype[np.int64]], *, columns: Sequence[str] | None = None
@@ -166,7 +172,11 @@ class PartReader:
 
     def _file(self, number: int) -> pq.ParquetFile:
         if number not in self._open:
-            path = verify(self._root, self._parts[number].file, self._what)
+            if number not in self._verified:
+                self._verified[number] = verify(self._root, self._parts[number].file, self._what)
+            path = self._verified[number]
+            while len(self._open) >= OPEN_FILES:
+                del self._open[next(iter(self._open))]  # closed when whoever reads it now lets go
             try:
                 self._open[number] = pq.ParquetFile(path, memory_map=True, page_checksum_verification=True)
             except (pa.ArrowInvalid, OSError) as error:
