@@ -27,7 +27,6 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from queue import SimpleQueue
 from typing import IO, TYPE_CHECKING, Any, Literal
 
 from differ.config.cron import parse_cron
@@ -135,7 +134,6 @@ class Scheduler:
         self._children: set[_Child] = set()
         self._waiting_or_running = 0
         self._stopping = threading.Event()
-        self._wake: SimpleQueue[int] = SimpleQueue()
         self._timer: Any = None
 
     def start(self) -> None:
@@ -183,24 +181,14 @@ class Scheduler:
                 for child in self._children:
                     child.kill()
             self._changed.wait_for(self._is_idle, timeout=self._grace_seconds)
-        self._wake.put(0)
 
-    def run_forever(self) -> None:
-        """Schedule until SIGTERM, SIGINT or `stop`, then stop and return. Only in the main thread."""
-        # A handler may interrupt any line of this thread: SimpleQueue.put is made for that, Event.set is not.
-        before = {number: signal.signal(number, self._on_signal) for number in (signal.SIGTERM, signal.SIGINT)}
-        try:
-            self.start()
-            number = self._wake.get()
-            if number:
-                logger.info("schedule: %s, stopping", signal.Signals(number).name)
-        finally:
-            self.stop()
-            for number, handler in before.items():
-                signal.signal(number, handler)
+    def pause(self) -> None:
+        """Give no turn until `resume`; running children go on. Idempotent."""
+        self._timer.pause()
 
-    def _on_signal(self, number: int, _frame: object) -> None:
-        self._wake.put(number)
+    def resume(self) -> None:
+        """Give turns again; those that were missed are made up for by one. Idempotent."""
+        self._timer.resume()
 
     def _is_idle(self) -> bool:
         return self._waiting_or_running == 0

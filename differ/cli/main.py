@@ -33,6 +33,7 @@ SECTIONS = {
     "Capture": {
         "scan": Entry(module="scan", name="scan", line="Run one cycle now: scan, compare, commit."),
         "run": Entry(module="schedule", name="run", line="Run cycles by schedule until stopped."),
+        "modules": Entry(module="modules", name="modules", line="Show, start, stop and pause what 'differ run' runs."),
         "pause": Entry(module="schedule", name="pause", line="Leave a source out of the schedule."),
         "resume": Entry(module="schedule", name="resume", line="Take a source back into the schedule."),
         "approve": Entry(module="held", name="approve", line="Commit a cycle that a guard holds."),

@@ -27,6 +27,7 @@ def run(session: Session, only: str | None) -> int:
             raise UsageError(f"run: the module {name!r} is not part of this version", hint="there is: scheduler")
         if name not in MODULES:
             raise UsageError(f"run: there is no module {name!r}", hint="there is: scheduler")
+    from differ.runtime import Runtime, SchedulerModule, control_folder
     from differ.schedule import Scheduler, jobs
 
     settings = session.settings()
@@ -35,7 +36,8 @@ def run(session: Session, only: str | None) -> int:
             "run: no source or consistency group has a schedule",
             hint="add one in scheduler.yaml, such as 'schedule: {every: 5m}'",
         )
-    Scheduler(settings).run_forever()
+    runtime = Runtime({"scheduler": SchedulerModule(lambda: Scheduler(settings))})
+    runtime.run_forever(control_folder(settings.storage.state))
     return 0
 
 

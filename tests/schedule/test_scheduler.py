@@ -231,10 +231,11 @@ def test_a_signal_ends_it_with_its_children_and_exit_code_0(tmp_path: Path, numb
     )
     program = (
         "import logging, sys\nfrom pathlib import Path\nfrom differ.config import load\n"
-        "from differ.schedule import Scheduler\n"
+        "from differ.runtime import Runtime, SchedulerModule\nfrom differ.schedule import Scheduler\n"
         "logging.basicConfig(level=logging.INFO, stream=sys.stdout, format='%(message)s')\n"
-        f"Scheduler(load(Path({str(tmp_path)!r}), environ={{}}), command=(sys.executable, '-u', '-c', {child!r}))"
-        ".run_forever()\n"
+        f"settings = load(Path({str(tmp_path)!r}), environ={{}})\n"
+        f"make = lambda: Scheduler(settings, command=(sys.executable, '-u', '-c', {child!r}))\n"
+        f"Runtime({{'scheduler': SchedulerModule(make)}}).run_forever(Path({str(tmp_path)!r}) / 'run')\n"
     )
     with subprocess.Popen([sys.executable, "-u", "-c", program], stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
@@ -242,7 +243,7 @@ def test_a_signal_ends_it_with_its_children_and_exit_code_0(tmp_path: Path, numb
         process.send_signal(number)
         rest = process.stdout.read()
         assert process.wait(DEADLINE_SECONDS) == 0
-    assert f"schedule: {number.name}, stopping" in rest
+    assert f"runtime: {number.name}, stopping" in rest
     assert "orders: told to end" in rest
     assert_gone(pid)
 
