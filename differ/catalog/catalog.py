@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import Connection, insert, select, update
+from sqlalchemy import Connection, func, insert, select, update
 
 from differ.catalog import tables
 from differ.catalog.engine import catalog_errors, open_engine, take_write_lock, write_options
@@ -205,6 +205,11 @@ class Catalog:
             query = query.where(table.c.source.in_(sources))
         with self.reading() as connection:
             return [SegmentEntry.from_row(row) for row in connection.execute(query)]
+
+    def segment_bytes(self) -> int:
+        """The bytes of all segments together."""
+        with self.reading() as connection:
+            return int(connection.scalar(select(func.sum(tables.segments.c.bytes))) or 0)
 
     def window_of(self, scn: int) -> WindowEntry | None:
         """The window that holds an SCN."""

@@ -151,6 +151,7 @@ def _insert_segments(
                 seen_unchanged_at=seen,
                 detected_at=proposal.staged.detected_at,
                 file=json.dumps(segment.file.to_json()),
+                bytes=segment.file.bytes,
             )
         )
         head += segment.file.rows

@@ -80,6 +80,7 @@ segments = Table(
     Column("seen_unchanged_at", String(32)),
     Column("detected_at", String(32), nullable=False),
     Column("file", Text, nullable=False),  # JSON StoredFile
+    Column("bytes", BigInteger, nullable=False),  # of the file, for retention to add up
 )
 Index("segments_by_window", segments.c.window_first)
 Index("segments_by_source", segments.c.source, segments.c.first_scn)

@@ -13,6 +13,8 @@ from datetime import datetime, timedelta
 from differ.catalog import Catalog, SegmentEntry, WindowEntry
 from differ.config import RetentionSettings
 
+PAGE_WINDOWS = 256
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Retained:
@@ -23,24 +25,39 @@ class Retained:
 
 
 def retain(catalog: Catalog, settings: RetentionSettings, moment: datetime) -> Retained:
-    """Let go of windows older than `age`, and of the oldest while all are larger than `size`. Idempotent."""
-    windows = catalog.windows()
-    last = expired(windows, catalog.segments(), settings, moment)
-    if last is not None:
+    """Let go of windows older than `age`, and of the oldest while all are larger than `size`. Idempotent.
+
+    Cost: one page of windows, and another for each page that goes; not what is kept.
+    """
+    removed = 0
+    total = catalog.segment_bytes()
+    while windows := catalog.windows(limit=PAGE_WINDOWS):
+        segments = catalog.segments(until=windows[-1].last)
+        newer_bytes = total - sum(segment.file.bytes for segment in segments)
+        last = expired(windows, segments, settings, moment, newer_bytes=newer_bytes)
+        if last is None:
+            break
         catalog.let_windows_go(last)
-    kept = [window for window in windows if last is None or window.last > last]
-    oldest = kept[0].first if kept else catalog.stream().head_scn + 1
-    return Retained(oldest_scn=oldest, removed=len(windows) - len(kept))
+        removed += sum(window.last <= last for window in windows)
+        if last < windows[-1].last:
+            break
+        total = newer_bytes
+    return Retained(oldest_scn=catalog.oldest_scn(), removed=removed)
 
 
 def expired(
-    windows: Sequence[WindowEntry], segments: Sequence[SegmentEntry], settings: RetentionSettings, moment: datetime
+    windows: Sequence[WindowEntry],
+    segments: Sequence[SegmentEntry],
+    settings: RetentionSettings,
+    moment: datetime,
+    *,
+    newer_bytes: int = 0,
 ) -> int | None:
-    """The last SCN of the last window to let go, None for none. Pure."""
+    """The last SCN of the last window to let go, None for none. Pure. newer_bytes: of windows beyond the given ones."""
     sizes: dict[int, int] = {}
     for segment in segments:
         sizes[segment.window_first] = sizes.get(segment.window_first, 0) + segment.file.bytes
-    total = sum(sizes.values())
+    total = sum(sizes.values()) + newer_bytes
     oldest_moment = moment - timedelta(seconds=settings.age_seconds)
     last = None
     for window in windows:

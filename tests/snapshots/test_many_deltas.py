@@ -22,7 +22,7 @@ def world(tmp_path: Path) -> World:
 
 
 def changed(world: World, times: int) -> None:
-    rows = [dict(row) for row in next(iter(world.feed("orders").splits[0]))]
+    rows = [dict(row) for row in world.state("orders").values()]
     for number in range(times):
         rows[number]["v"] = f"changed {number}"
         world.commit("orders", rows)
