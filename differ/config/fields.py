@@ -231,7 +231,10 @@ def _resolve_database(value: str, info: ValidationInfo) -> str:
             raise ValueError(
                 "expected a SQLite file such as sqlite:///.differ/catalog.db; the catalog outlives a process"
             )
-        return f"{found['head']}/{_project(info) / file}{mark}{query}"
+        path = str(_project(info) / file)
+        if "?" in path:
+            raise ValueError(f"a database URL cannot hold the '?' of {path}; keep the catalog in another folder")
+        return f"{found['head']}/{path}{mark}{query}"
     if not _DATABASE_URL.match(value):
         raise ValueError("expected a database URL such as sqlite:///.differ/catalog.db or postgresql://user@host/name")
     return value

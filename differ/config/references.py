@@ -33,6 +33,7 @@ _PASSWORD = re.compile(r"[A-Za-z][A-Za-z0-9+.\-]*://[^\s:/@]*:(?P<password>[^\s]
 _SECRET_WORD = re.compile(
     r"pass(?:word|wd|phrase)?(?![a-z])|pwd|secret|token|credential|api_?key|access_?key|private", re.I
 )
+LITERAL_SECRET_CHARACTERS = 8
 _QUERY = re.compile(r"[?&](?P<key>[^=&\s]+)=(?P<value>[^&\s]+)")
 
 
@@ -89,7 +90,9 @@ def _resolve_text(text: str, path: KeyPath, environ: Mapping[str, str], project:
             for name, part in used:
                 if _is_secret(name, path, part):
                     register_secret(part)
-        if sounds_secret(str(path[-1])) and used:
+        # A short literal is hidden by nobody: it may be a common word, and hiding it would garble every message.
+        literal = "options" in path and len(value) >= LITERAL_SECRET_CHARACTERS
+        if sounds_secret(str(path[-1])) and (used or literal):
             register_secret(value)
     if _URL.match(value):
         for secret in url_secrets(value):

@@ -162,3 +162,18 @@ relay: {tokens: {read: env:READ}}
     assert (again.columns, again.guards, again.schedule) == (before.columns, before.guards, before.schedule)
     assert again.options["literal"] == "${HOST}"
     assert again.options["direct"] == "abc"
+
+
+def test_a_literal_password_is_hidden_too(loading: Loading) -> None:
+    loading("sources: {o: {iterator: sql, options: {password: canary-in-clear, table: orderbook}}}")
+    assert redact("refused canary-in-clear for orderbook") == "refused *** for orderbook"
+
+
+def test_a_project_whose_path_no_database_url_can_hold(tmp_path: Path) -> None:
+    folder = tmp_path / "why?"
+    folder.mkdir()
+    (folder / "scheduler.yaml").write_text("version: 1\n")
+    with pytest.raises(ConfigError, match=r"cannot hold the '\?'"):
+        load(folder, environ={})
+    (folder / "scheduler.yaml").write_text(f"storage: {{catalog: 'sqlite:///{tmp_path}/catalog.db'}}\n")
+    assert load(folder, environ={}).storage.catalog.endswith("/catalog.db")
