@@ -16,9 +16,9 @@ from tests.iterators.sql.scanning import run
 from tests.road.proxy import Proxy
 from tests.servers import MariaDB, PostgreSQL, Server
 
-ROWS = 4000
-TEXT = "x" * 2000
-"""Eight megabytes are more than sockets and drivers hold, so that the server is needed to the end."""
+ROWS = 2000
+TEXT = "x" * 10_000
+"""Twenty megabytes are more than sockets and drivers hold, so that the server is needed to the end."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,7 +38,7 @@ def sql_store(request: pytest.FixtureRequest, name: str, end: str) -> Store:
     series = {"postgresql": "generate_series(1, {0}) AS g(id)", "mariadb": "(SELECT seq AS id FROM seq_1_to_{0}) AS g"}
     run(
         url,
-        "CREATE TABLE things (id INT PRIMARY KEY, v INT, t VARCHAR(2000))",
+        "CREATE TABLE things (id INT PRIMARY KEY, v INT, t VARCHAR(10000))",
         f"INSERT INTO things SELECT id, id, '{TEXT}' FROM {series[name].format(ROWS)}",
     )
     database = sa.make_url(url).database

@@ -10,7 +10,7 @@ from typing import Any
 import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
-from bson import Decimal128
+from bson import Binary, Decimal128
 from bson.binary import UuidRepresentation
 from bson.json_util import CANONICAL_JSON_OPTIONS, JSONOptions, dumps, loads
 from pymongo import MongoClient
@@ -21,7 +21,7 @@ from tests.iterators.test_mongodb import VALUES
 from tests.road.forms import all_forms, comparable, fold, row
 
 CANONICAL = CANONICAL_JSON_OPTIONS.with_options(uuid_representation=UuidRepresentation.UNSPECIFIED)
-AWARE = JSONOptions(tz_aware=True)
+AWARE = JSONOptions(tz_aware=True, tzinfo=UTC, uuid_representation=UuidRepresentation.STANDARD)
 NAMES = list(VALUES)
 
 
@@ -60,8 +60,14 @@ def test_every_bson_type_turned_into_every_other(world: World, mongodb_url: str)
             name = event.key["_id"]
             pairs = [(event.before["document"]["v"], value(name, 0)), (event.after["document"]["v"], value(name, 1))]
             for found, wanted in pairs:
-                assert repr(found) == repr(loads(text(wanted), json_options=AWARE)), name
+                assert repr(found) == repr(python(wanted)), name
     world.verify("things")
+
+
+def python(wanted: Any) -> Any:
+    """What an event gives: as json_util does, but a UUID of the old kind stays what it is."""
+    old = isinstance(wanted, Binary) and wanted.subtype == 3
+    return wanted if old else loads(text(wanted), json_options=AWARE)
 
 
 def text(wanted: Any) -> str:
