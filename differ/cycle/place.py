@@ -13,10 +13,10 @@ from differ.catalog import Catalog, CycleEntry
 from differ.catalog.catalog import now
 from differ.config import Settings
 from differ.diff.changes import Places
-from differ.errors import CorruptionError, NotKeptError, UsageError
+from differ.errors import CorruptionError, UsageError
 from differ.relay.retention import retain
 from differ.snapshots.manifest import Manifest, read_manifest
-from differ.snapshots.snapshot import Snapshot
+from differ.snapshots.snapshot import Snapshot, not_kept
 from differ.storage import remove_file, remove_tree
 
 log = logging.getLogger(__name__)
@@ -80,12 +80,19 @@ class Place:
             raise UsageError(
                 f"read snapshot {source}{when}: it had no committed cycle", hint=f"run 'differ scan --source {source}'"
             )
+        scn = entry.scn_last or 0
         if entry.staged is None:
-            raise NotKeptError(
-                f"read snapshot {source} as of SCN {as_of}: it is no longer kept",
-                hint=f"raise 'snapshots.keep' of {source!r} for the future; 'differ events' may still hold the changes",
-            )
-        return Snapshot(self.snapshots, self.manifest(entry), scn=entry.scn_last or 0)
+            raise not_kept(source, scn if as_of is None else as_of)
+        try:
+            manifest = self.manifest(entry)
+        except CorruptionError:
+            if self._is_kept(entry):
+                raise
+            return self.snapshot(source, as_of)  # A cycle was committed since the catalog was asked.
+        return Snapshot(self.snapshots, manifest, scn=scn, is_kept=lambda: self._is_kept(entry))
+
+    def _is_kept(self, entry: CycleEntry) -> bool:
+        return self.catalog.cycle(entry.source, entry.cycle).staged is not None
 
     def retire(self, source: str) -> None:
         """Let go of snapshots past `snapshots.keep`, of old attempts and of events past the relay's retention, then

@@ -5,7 +5,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow as pa
 
+from differ.errors import CorruptionError, NotKeptError
 from differ.records.types import Schema
 from differ.snapshots.index import Index, open_index
 from differ.snapshots.manifest import Manifest
@@ -23,12 +25,19 @@ if TYPE_CHECKING:
 
 
 class Snapshot:
-    """The state of `manifest.source` after cycle `manifest.cycle`; files are verified as they are opened."""
+    """The state of `manifest.source` after cycle `manifest.cycle`; files are verified as they are opened.
 
-    def __init__(self, root: Path, manifest: Manifest, *, scn: int = 0) -> None:
+    is_kept: asked when a file is damaged or missing; False says that retention let go of it meanwhile, and makes the
+    CorruptionError a NotKeptError.
+    """
+
+    def __init__(
+        self, root: Path, manifest: Manifest, *, scn: int = 0, is_kept: Callable[[], bool] = lambda: True
+    ) -> None:
         self.root = root
         self.manifest = manifest
         self.scn = scn
+        self._is_kept = is_kept
         self._what = f"snapshot {manifest.source}/{manifest.cycle}"
 
     @property
@@ -44,7 +53,8 @@ class Snapshot:
     @cached_property
     def index(self) -> Index:
         """The fingerprint index, memory-mapped."""
-        return open_index(self.root, self.manifest.index, self.manifest.source)
+        with self._reading():
+            return open_index(self.root, self.manifest.index, self.manifest.source)
 
     @cached_property
     def parts(self) -> PartReader:
@@ -53,21 +63,32 @@ class Snapshot:
 
     def take(self, locations: np.ndarray[Any, np.dtype[np.int64]]) -> pa.RecordBatch:
         """The rows at these ascending locations."""
-        return self.parts.take(locations)
+        with self._reading():
+            return self.parts.take(locations)
 
     def located(
         self, *, columns: Sequence[str] | None = None
     ) -> Iterator[tuple[np.ndarray[Any, np.dtype[np.int64]], pa.RecordBatch]]:
         """Live rows with their locations, one row group at a time, in location order."""
         alive = self.index.live(self.manifest.part_rows)
-        for first, group in self.parts.groups(columns=columns):
-            locations = np.arange(first, first + group.num_rows, dtype=np.int64)
-            if alive is None:
-                yield locations, group
-                continue
-            mask = alive[first : first + group.num_rows]
-            if mask.any():
-                yield locations[mask], group.filter(pa.array(mask))
+        with self._reading():
+            for first, group in self.parts.groups(columns=columns):
+                locations = np.arange(first, first + group.num_rows, dtype=np.int64)
+                if alive is None:
+                    yield locations, group
+                    continue
+                mask = alive[first : first + group.num_rows]
+                if mask.any():
+                    yield locations[mask], group.filter(pa.array(mask))
+
+    @contextmanager
+    def _reading(self) -> Iterator[None]:
+        try:
+            yield
+        except CorruptionError as error:
+            if self._is_kept():
+                raise
+            raise not_kept(self.manifest.source, self.scn) from error
 
     def to_batches(self) -> Iterator[pa.RecordBatch]:
         """Live rows in bounded batches, in storage types."""
@@ -84,3 +105,11 @@ class Snapshot:
 
         frame: pandas.DataFrame = self.to_arrow().to_pandas(types_mapper=pandas.ArrowDtype)
         return frame
+
+
+def not_kept(source: str, scn: int) -> NotKeptError:
+    """The error for a snapshot that retention removed."""
+    return NotKeptError(
+        f"read snapshot {source} as of SCN {scn}: it is no longer kept",
+        hint=f"raise 'snapshots.keep' of {source!r} for the future; 'differ events' may still hold the changes",
+    )
