@@ -35,9 +35,9 @@ class Window:
 class ChangeEvent:
     """One insert, update or delete of one key.
 
-    `before` is None for an insert, `after` for a delete. Values are Python's own (Decimal, datetime, bytes, UUID);
-    a json column is what `bson.json_util.loads` gives. The change happened between `seen_unchanged_at` (None when
-    unknown) and `detected_at`. Idempotence key: (`stream`, `scn`).
+    `before` is None for an insert, `after` for a delete. Values are Python's own (Decimal, datetime, bytes, UUID); a
+    json column is what its Extended JSON says, in BSON's own types, with aware times. The change happened between
+    `seen_unchanged_at` (None when unknown) and `detected_at`. Idempotence key: (`stream`, `scn`).
     """
 
     stream: str

@@ -5,7 +5,7 @@
 so deltas cost an anti join on the key, and a snapshot that is one base costs nothing. The query names files by absolute
 path; it is right as long as the snapshot is kept. Names and paths are quoted, never pasted. Invariant: it gives what
 `Snapshot.to_arrow` gives, in storage types (a uuid is a BLOB of 16 bytes, a document is text in canonical Extended
-JSON).
+JSON), but for what DuckDB has no type for: decimals of more than 38 digits come as doubles, durations as integers.
 """
 
 from __future__ import annotations

@@ -53,7 +53,7 @@ class MongoDB(Server):
             client.drop_database(database)
 
     def _client(self) -> MongoClient[dict[str, Any]]:
-        return MongoClient(self.url(), serverSelectionTimeoutMS=PING_MILLISECONDS_MAX, timeoutMS=10_000)
+        return MongoClient(self.url(), serverSelectionTimeoutMS=PING_MILLISECONDS_MAX, timeoutMS=60_000)
 
 
 def find_program() -> Path:
