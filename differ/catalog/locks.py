@@ -16,7 +16,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from sqlalchemy import text
+from sqlalchemy import Connection, text
 from sqlalchemy.exc import SQLAlchemyError
 
 from differ.catalog.catalog import Catalog
@@ -35,10 +35,10 @@ def source_locks(catalog: Catalog, folder: Path, sources: Sequence[str], *, wait
     Raises BusyError at once when one is taken, or with `wait` polls until it is free.
     """
     with ExitStack() as stack:
-        for source in sorted(sources):
-            if catalog.engine.dialect.name == "postgresql":
-                stack.enter_context(_advisory_lock(catalog, source, wait))
-            else:
+        if catalog.engine.dialect.name == "postgresql":
+            stack.enter_context(_advisory_locks(catalog, sorted(sources), wait))
+        else:
+            for source in sorted(sources):
                 stack.enter_context(_file_lock(folder, source, wait))
         yield
 
@@ -65,23 +65,32 @@ def _file_lock(folder: Path, source: str, wait: bool) -> Iterator[None]:
 
 
 @contextmanager
-def _advisory_lock(catalog: Catalog, source: str, wait: bool) -> Iterator[None]:
-    number = int.from_bytes(hashlib.sha256(f"differ/{source}".encode()).digest()[:8], "big", signed=True)
+def _advisory_locks(catalog: Catalog, sources: Sequence[str], wait: bool) -> Iterator[None]:
+    """All of them in one session, for a group may have more sources than the engine has connections."""
     with ExitStack() as stack:
         with catalog_errors(catalog.engine):
             plain = stack.enter_context(catalog.engine.connect())
-            connection = plain.execution_options(isolation_level="AUTOCOMMIT")
-            while not connection.scalar(text("SELECT pg_try_advisory_lock(:number)"), {"number": number}):
-                if not wait:
-                    raise _busy(source, "another session of the catalog")
-                time.sleep(POLL_SECONDS)
-        try:
-            yield
-        finally:
-            try:
-                connection.execute(text("SELECT pg_advisory_unlock(:number)"), {"number": number})
-            except SQLAlchemyError:
-                connection.invalidate()  # A session that died has let go already.
+        connection = plain.execution_options(isolation_level="AUTOCOMMIT")
+        stack.callback(_unlock, connection)
+        with catalog_errors(catalog.engine):
+            for source in sources:
+                number = _lock_number(source)
+                while not connection.scalar(text("SELECT pg_try_advisory_lock(:number)"), {"number": number}):
+                    if not wait:
+                        raise _busy(source, "another session of the catalog")
+                    time.sleep(POLL_SECONDS)
+        yield
+
+
+def _unlock(connection: Connection) -> None:
+    try:
+        connection.execute(text("SELECT pg_advisory_unlock_all()"))
+    except SQLAlchemyError:
+        connection.invalidate()  # A session that died has let go already.
+
+
+def _lock_number(source: str) -> int:
+    return int.from_bytes(hashlib.sha256(f"differ/{source}".encode()).digest()[:8], "big", signed=True)
 
 
 def _owner(path: Path) -> str:

@@ -56,6 +56,8 @@ cycles = Table(
     Column("row_hash", String(32)),
 )
 
+Index("cycles_by_commit", cycles.c.commit_id)
+
 windows = Table(
     "windows",
     metadata,

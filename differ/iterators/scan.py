@@ -178,7 +178,7 @@ class Scan:
     def _pieces(self, batches: Iterable[Any], types: Mapping[str, LogicalType]) -> Iterator[pa.RecordBatch]:
         for batch in batches:
             self._ctx.check_cancelled()
-            if isinstance(batch, list) and not batch:
+            if _is_nothing(batch):
                 continue
             yield from to_batches(batch, source=self._ctx.source, types=types, rows=self._ctx.batch_rows)
 
@@ -202,6 +202,13 @@ class Scan:
                 f"scan {self._ctx.source}: iterator {self._spec.name!r} raised {type(error).__name__}{where}: {error}",
                 hint="mend the plugin or its options; nothing was committed",
             ) from error
+
+
+def _is_nothing(batch: Any) -> bool:
+    """Whether it is a batch without rows and columns: an empty page, which says nothing of the schema."""
+    if isinstance(batch, list | tuple):
+        return not batch
+    return getattr(batch, "shape", None) == (0, 0)
 
 
 def _where(error: BaseException) -> str:
