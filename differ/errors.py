@@ -28,7 +28,7 @@ from __future__ import annotations
 import re
 
 _secrets: set[str] = set()
-_URL_PASSWORD = re.compile(r"(?P<head>[A-Za-z][A-Za-z0-9+.\-]{0,30}://[^\s:/@]*:)[^\s@]+(?=@)")
+_URL_PASSWORD = re.compile(r"(?P<head>[A-Za-z][A-Za-z0-9+.\-]{0,30}://[^\s:/@]*:)\S+(?=@)")
 HIDDEN = "***"
 
 
