@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import Connection, func, insert, select, update
+from sqlalchemy import Connection, func, insert, select, true, update
 
 from differ.catalog import tables
 from differ.catalog.engine import catalog_errors, open_engine, take_write_lock, write_options
@@ -287,7 +287,11 @@ class Catalog:
                 connection.execute(update(table).where(table.c.name == source).values(**values))
 
     def let_go(self, source: str, snapshots: Sequence[int], cycles: Sequence[int]) -> None:
-        """Forget what these committed cycles wrote (their snapshots go, their events stay), and these whole rows."""
+        """Forget what these committed cycles wrote (their snapshots go, their events stay), and these whole rows.
+
+        The rows of committed cycles go when their events are gone too, but for the last before the oldest that is kept:
+        it says that there was a state, and that it was let go.
+        """
         if not snapshots and not cycles:
             return
         table = tables.cycles
@@ -296,6 +300,7 @@ class Catalog:
             rows = connection.execute(select(table).where(table.c.source == source, table.c.cycle.in_(snapshots)))
             for row in rows.all():
                 write_cycle(connection, dict(row._mapping) | {"staged": None})
+            _forget(connection, source)
 
     def oldest_scn(self) -> int:
         """The oldest SCN whose event can still be read; head + 1 when there is none."""
@@ -363,6 +368,19 @@ def write_cycle(connection: Connection, body: dict[str, Any]) -> None:
     where = (tables.cycles.c.source == full["source"], tables.cycles.c.cycle == full["cycle"])
     if connection.execute(update(tables.cycles).where(*where).values(**full)).rowcount == 0:
         connection.execute(insert(tables.cycles).values(**full))
+
+
+def _forget(connection: Connection, source: str) -> None:
+    table, whole = tables.cycles, tables.cycles.c.staged.is_not(None)
+    committed = (table.c.source == source, table.c.status == "committed")
+    oldest_kept = connection.scalar(select(func.min(table.c.cycle)).where(*committed, whole))
+    if oldest_kept is None:
+        return
+    last = connection.scalar(select(func.max(table.c.cycle)).where(*committed, table.c.cycle < oldest_kept))
+    oldest_scn = connection.scalar(select(func.min(tables.windows.c.first_scn)))
+    if last is not None:
+        gone = true() if oldest_scn is None else table.c.scn_last < oldest_scn
+        connection.execute(table.delete().where(*committed, table.c.cycle < last, gone))
 
 
 def _schema_entry(row: Any) -> SchemaEntry:

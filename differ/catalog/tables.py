@@ -57,6 +57,7 @@ cycles = Table(
 )
 
 Index("cycles_by_commit", cycles.c.commit_id)
+Index("cycles_by_status", cycles.c.source, cycles.c.status, cycles.c.cycle)
 
 windows = Table(
     "windows",
