@@ -1,7 +1,8 @@
 """`differ run`: modules in one process, each started, stopped, paused and resumed on its own, also from outside.
 
 A running process listens on a Unix socket of its own below `<state>/run`, which only its user may open; and
-`differ modules` talks to every such process of the project. One request and one answer a connection, each a line of JSON:
+`differ modules` talks to every such process of the project. One request and one answer a connection, each one line
+of JSON:
 
     {"do": "list" | "start" | "stop" | "pause" | "resume", "module": NAME}   ->   {"modules": [...]} | {"error": ...}
 
