@@ -16,8 +16,9 @@ from tests.cli.shop import COMMAND, Shop
 
 CONTRACT = [
     "init", "scan", "run", "events", "status", "sources", "history", "diff", "export", "approve", "reject", "pause",
-    "resume", "rebaseline", "modules list", "modules start", "modules stop", "modules pause", "modules resume", "snapshot", "compact", "schemas", "check", "repair", "gc", "iterator new", "iterator test",
-    "config check", "config schema", "config show", "completion",
+    "resume", "rebaseline", "modules list", "modules start", "modules stop", "modules pause", "modules resume",
+    "snapshot", "compact", "schemas", "check", "repair", "gc", "iterator new", "iterator test", "config check",
+    "config schema", "config show", "completion",
 ]  # fmt: skip
 HEAVY = ("pyarrow", "polars", "sqlalchemy", "pydantic", "pandas", "numpy", "rich", "fastavro", "pymongo", "yaml")
 
