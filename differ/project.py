@@ -168,6 +168,7 @@ class Project:
         since: int | None = None,
         until: int | None = None,
         key: str | None = None,
+        across_floors: bool = False,
     ) -> Iterator[EventBatch]:
         """Columnar events above `since` (None: all that are kept) and up to `until`, in SCN order.
 
@@ -179,7 +180,7 @@ class Project:
             self.known(name)
         head = self.catalog.stream().head_scn
         oldest = self.catalog.oldest_scn()
-        since = oldest - 1 if since is None else since
+        asked, since = since, oldest - 1 if since is None else since
         if since < 0 or (until is not None and until < since):
             raise UsageError(
                 f"read events {since}..{until}: no such range",
@@ -192,6 +193,8 @@ class Project:
                 f"read events since SCN {since}: the oldest that is kept is SCN {oldest}",
                 hint=f"read on with since {oldest - 1}, from the state that 'differ export' gives; see relay.retention",
             )
+        if asked is not None and not across_floors:
+            self._check_floors(names, asked)
         batches = EventReader(self.catalog, self.place.state).batches(since, until, sources=names)
         return batches if key is None else self._of_key(batches, names, key)
 
@@ -206,6 +209,16 @@ class Project:
         """The same as `event_batches`, event by event."""
         for batch in self.event_batches(source, since=since, until=until, key=key):
             yield from change_events(batch)
+
+    def _check_floors(self, names: Sequence[str], since: int) -> None:
+        """Up to its floor, a source's events do not tell how its state came to be: nobody skips that unknowingly."""
+        for entry in self.catalog.sources():
+            if since < entry.floor_scn and (not names or entry.name in names):
+                raise NotKeptError(
+                    f"read events of {entry.name} since SCN {since}: its floor is SCN {entry.floor_scn}, where a new "
+                    f"base began without events or damaged ones were lost",
+                    hint=f"take the state from 'differ export --source {entry.name}', then read on from the floor",
+                )
 
     def net_changes(self, source: str, since: int, until: int) -> Iterator[dict[str, Any]]:
         """What is different between the states at two SCNs: at most one change a key, as NDJSON objects."""

@@ -18,8 +18,9 @@ from typing import Any
 from sqlalchemy import Connection, func, insert, select, update
 
 from differ.catalog import tables
-from differ.catalog.catalog import Catalog, now, read_stream, write_cycle
+from differ.catalog.catalog import Catalog, now, write_cycle
 from differ.catalog.entries import Staged, to_text
+from differ.catalog.reading import read_stream
 from differ.errors import BusyError, HeldError
 from differ.model import CycleStatus, Window
 from differ.storage import seam

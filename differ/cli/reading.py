@@ -35,7 +35,7 @@ class Selection:
         """What there is now, or a part of it. Raises UsageError, at once, for a range or key that makes no sense."""
         first = self.since if since is None else since
         last = self.until if until is None else until
-        found = project.event_batches(self.sources, since=first, until=last, key=self.key)
+        found = project.event_batches(self.sources, since=first, until=last, key=self.key, across_floors=True)
         return (batch for batch in found if batch.window.first > self.floors.get(batch.source, 0))
 
 

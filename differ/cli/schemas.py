@@ -13,7 +13,7 @@ from differ.cli.session import Session
 from differ.cli.terminal import clean
 
 if TYPE_CHECKING:
-    from differ.catalog.catalog import SchemaEntry
+    from differ.catalog.reading import SchemaEntry
 
 
 @command(example="differ schemas --source orders --format avro")

@@ -7,7 +7,6 @@ from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 
 from differ.catalog import SourceEntry
@@ -15,9 +14,10 @@ from differ.catalog.catalog import now
 from differ.catalog.commit import Proposal
 from differ.catalog.entries import Staged, StagedSegment, to_text
 from differ.config import SourceSettings
+from differ.cycle.absence import NOTHING, Absence, settle_absence
 from differ.cycle.ground import Ground
 from differ.cycle.place import Place
-from differ.diff.absence import missed_before, write_absent
+from differ.diff.absence import write_absent
 from differ.diff.changes import ChangeWriter, restated
 from differ.diff.compare import Comparison
 from differ.diff.encoding import Encoding
@@ -28,10 +28,7 @@ from differ.executors import ReaderThread
 from differ.iterators.contract import Context, IteratorSpec
 from differ.iterators.scan import Scan, column_rules
 from differ.model import CycleResult, Position
-from differ.records.convert import convert
 from differ.records.types import Schema
-from differ.records.values import python_column
-from differ.snapshots.index import Index, Positions
 from differ.storage import StoredFile, ensure_folder, remove_file, remove_tree, seam
 
 LOOKUP_KEYS = 1_000
@@ -57,8 +54,7 @@ class Attempt:
         self.staged: Staged | None = None
         self.reasons: list[str] = []
         self._comparison: Comparison | None = None
-        self._deleted: Positions = np.zeros(0, dtype=np.int64)
-        self._waiting: Positions = np.zeros(0, dtype=np.int64)
+        self._absence = Absence(NOTHING, NOTHING)
 
     # -- scan and compare ------------------------------------------------------------------------------------------
 
@@ -95,7 +91,14 @@ class Attempt:
             self.detected_at = now()
             seam.at("cycle.scanned")
             position = thread.call(self.scan.position)
-            self._settle_absence(thread, writer, comparison, encoding, index)
+            self._absence = settle_absence(
+                self.ground,
+                comparison,
+                encoding,
+                consistent=self.scan.consistent,
+                look_up=lambda keys: thread.call(lambda: self.scan.lookup(keys)),
+                take=lambda batch: self._take(writer, comparison, encoding, batch),
+            )
             self.rows = comparison.rows
             self._guard(encoding, position)
             with self._timed("write"):
@@ -116,72 +119,6 @@ class Attempt:
     def _next(self, stream: Iterator[pa.RecordBatch]) -> pa.RecordBatch | None:
         with self._timed("scan"):
             return next(stream, None)
-
-    def _settle_absence(
-        self,
-        thread: ReaderThread,
-        writer: ChangeWriter,
-        comparison: Comparison,
-        encoding: Encoding,
-        index: Index | None,
-    ) -> None:
-        """Decide which absent keys are deletes and which wait to be confirmed."""
-        absent = comparison.absent()
-        mode = self.settings.guards.confirm_deletes
-        if mode == "never" or (mode == "auto" and self.scan.consistent) or not len(absent) or index is None:
-            self._deleted = absent
-            return
-        if not self.ground.same_key_layout(encoding):
-            self._deleted = absent  # A row cannot wait in a state whose keys are of another kind.
-            return
-        if self._look_up(thread, writer, comparison, encoding, index, absent):
-            self._deleted = comparison.absent()
-            return
-        again = missed_before(index, absent, self.place.state, self.entry.absent, self.source)
-        self._deleted = np.union1d(again, self._without_form(index, np.setdiff1d(absent, again), encoding))
-        self._waiting = np.setdiff1d(absent, self._deleted)
-
-    def _look_up(
-        self,
-        thread: ReaderThread,
-        writer: ChangeWriter,
-        comparison: Comparison,
-        encoding: Encoding,
-        index: Index,
-        absent: Positions,
-    ) -> bool:
-        """Ask the iterator for the absent keys; what it still finds is compared like any row. False: it cannot."""
-        assert self.ground.previous is not None  # noqa: S101
-        locations = np.sort(index.gather(absent, "loc").astype(np.int64))
-        for start in range(0, len(locations), LOOKUP_KEYS):
-            keys = self._keys(self.ground.previous.take(locations[start : start + LOOKUP_KEYS]))
-            found = thread.call(lambda keys=keys: self.scan.lookup(keys))  # type: ignore[misc]
-            if found is None:
-                return False
-            for batch in found:
-                self._take(writer, comparison, encoding, batch)
-        return True
-
-    def _without_form(self, index: Index, waiting: Positions, encoding: Encoding) -> Positions:
-        """Those of the waiting rows that have no exact form under the new schema: no state could hold them as they
-        were emitted, so their absence counts at once."""
-        assert self.ground.previous is not None  # noqa: S101
-        previous = self.ground.previous
-        if previous.schema == encoding.schema:
-            return waiting[:0]
-        locations = index.gather(waiting, "loc").astype(np.int64)
-        order = np.argsort(locations)
-        inexact = np.zeros(len(waiting), dtype=bool)
-        for start in range(0, len(order), FORM_ROWS):
-            chunk = order[start : start + FORM_ROWS]
-            inexact[chunk] = convert(previous.take(locations[chunk]), previous.schema, encoding.schema)[1]
-        return waiting[inexact]
-
-    def _keys(self, rows: pa.RecordBatch) -> list[dict[str, Any]]:
-        assert self.ground.previous is not None  # noqa: S101
-        schema = self.ground.previous.schema
-        columns = [python_column(rows.column(name), schema.types[name]) for name in schema.key]
-        return [dict(zip(schema.key, values, strict=True)) for values in zip(*columns, strict=True)]
 
     # -- guard and stage -------------------------------------------------------------------------------------------
 
@@ -210,11 +147,11 @@ class Attempt:
     ) -> Staged:
         source_changes, rule_changes = self.ground.changes(encoding)
         changes = (*source_changes, *rule_changes)
-        moved = comparison.inserts + comparison.updates + len(self._deleted)
+        moved = comparison.inserts + comparison.updates + len(self._absence.deleted)
         manifest: StoredFile | None = None
         segments: list[tuple[StoredFile, bool]] = []
         if moved or refreshed or self.ground.previous is None or self.entry.rebaseline:
-            manifest, segments = writer.finish(comparison, self._deleted)
+            manifest, segments = writer.finish(comparison, self._absence.deleted)
         elif changes:
             manifest = restated(self.ground.previous, self.cycle, encoding, self._places)
         return Staged(
@@ -231,11 +168,11 @@ class Attempt:
         )
 
     def _write_absent(self, comparison: Comparison) -> Any:
-        if not len(self._waiting) or comparison.index is None:
+        if not len(self._absence.waiting) or comparison.index is None:
             return None
         folder = ensure_folder(self.place.state / "absent" / self.source)
         path = folder / f"{self._places.folder.name}.arrow"
-        return write_absent(comparison.index, self._waiting, path, self.place.state)
+        return write_absent(comparison.index, self._absence.waiting, path, self.place.state)
 
     def proposal(self) -> Proposal:
         """What the commit is asked for."""
@@ -263,7 +200,7 @@ class Attempt:
             seconds=self.seconds | {"total": time.perf_counter() - self._started},
             bytes_written=self._bytes_written(),
             schema_changes=self.staged.schema_changes if self.staged else (),
-            waiting_deletes=len(self._waiting),
+            waiting_deletes=len(self._absence.waiting),
             **more,
         )
 
@@ -308,10 +245,11 @@ class Attempt:
         found = self._comparison
         return Counts(
             previous_rows=self.ground.old.rows if self.ground.old is not None else None,
+            replaced_rows=self.ground.previous.rows if self.ground.previous is not None else 0,
             rows=found.rows if found else 0,
             inserts=found.inserts if found else 0,
             updates=found.updates if found else 0,
-            deletes=len(self._deleted),
+            deletes=len(self._absence.deleted),
         )
 
     def _segment_paths(self) -> list[Any]:

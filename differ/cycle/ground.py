@@ -33,6 +33,9 @@ class Ground:
 
     def __init__(self, place: Place, settings: SourceSettings, entry: SourceEntry) -> None:
         self._settings, self._entry = settings, entry
+        self.source = settings.name
+        self.state = place.state
+        self.waiting_file = entry.absent
         self.budget_bytes = place.settings.executor.memory_bytes // 8
         self.previous: Snapshot | None = None
         self.commit: PreviousCommit | None = None
@@ -52,6 +55,11 @@ class Ground:
         """Whether the cycle makes no events: a new base, or a first one that consumers bootstrap from."""
         first = self.previous is None and self._settings.baseline == "snapshot-only"
         return first or self._entry.rebaseline
+
+    def deletes_wait(self, consistent: bool) -> bool:
+        """Whether an absent key has to be confirmed before it is a delete."""
+        mode = self._settings.guards.confirm_deletes
+        return mode == "always" or (mode == "auto" and not consistent)
 
     def encoding(self, schema: Schema) -> Encoding:
         """The rules of comparison for rows of this schema. Raises SourceError for a tolerance that is no number's."""

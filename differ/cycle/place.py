@@ -77,8 +77,8 @@ class Place:
         entry = self.catalog.snapshot_cycle(source, as_of)
         if entry is None:
             committed = self.catalog.cycles(source, status=["committed"])
-            if as_of is not None and committed and committed[-1].staged is None:
-                raise not_kept(source, as_of)  # Older ones may have been forgotten.
+            if as_of is not None and committed and committed[-1].base_cycle is not None:
+                raise not_kept(source, as_of)  # What it was based on is forgotten.
             when = "" if as_of is None else f" as of SCN {as_of}"
             raise UsageError(
                 f"read snapshot {source}{when}: it had no committed cycle", hint=f"run 'differ scan --source {source}'"

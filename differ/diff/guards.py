@@ -15,9 +15,11 @@ from differ.model import Position
 
 @dataclass(frozen=True, kw_only=True)
 class Counts:
-    """What a cycle found. previous_rows: None at the first cycle, which only its own guards can hold."""
+    """What a cycle found. previous_rows: of the state it was compared with, None when there was none or a new base was
+    asked for. replaced_rows: of the state that it replaces, 0 at the first cycle."""
 
     previous_rows: int | None
+    replaced_rows: int
     rows: int
     inserts: int
     updates: int
@@ -41,12 +43,12 @@ def reasons_to_hold(
         reasons.append(
             f"the server went back in time: it stood at {previous_position.text} and now stands at {position.text}"
         )
+    had, least = counts.replaced_rows, guards.rows.min
+    if had and counts.rows < least:
+        reasons.append(f"the source has {counts.rows} rows, fewer than {least} (guards.rows.min); it had {had}")
     before = counts.previous_rows
     if before is None:
         return reasons
-    if before and counts.rows < guards.rows.min:
-        limit = guards.rows.min
-        reasons.append(f"the source has {counts.rows} rows, fewer than {limit} (guards.rows.min); it had {before}")
     if guards.rows.max is not None and counts.rows > guards.rows.max:
         reasons.append(f"the source has {counts.rows} rows, more than {guards.rows.max} (guards.rows.max)")
     moved = abs(counts.rows - before)

@@ -14,8 +14,8 @@ import numpy as np
 import pyarrow as pa
 
 from differ.catalog import Catalog, SegmentEntry
-from differ.catalog.catalog import SchemaEntry
 from differ.catalog.entries import Staged, to_moment
+from differ.catalog.reading import SchemaEntry
 from differ.errors import CorruptionError, NotKeptError
 from differ.formats.batch import EventBatch
 from differ.model import Window

@@ -46,9 +46,19 @@ class PartWriter:
         self.rows = 0
 
     def write(self, batch: pa.RecordBatch) -> None:
-        """Append rows; their order is kept. Raises StorageError."""
+        """Append rows; their order is kept. Raises StorageError.
+
+        A row group stays near ROW_GROUP_BYTES, so that each of its columns is one Arrow array when it is read.
+        """
         if not batch.num_rows:
             return
+        if batch.nbytes > ROW_GROUP_BYTES and batch.num_rows > 1:
+            half = batch.num_rows // 2
+            self.write(batch.slice(0, half))
+            self.write(batch.slice(half))
+            return
+        if self._pending_bytes + batch.nbytes > 2 * ROW_GROUP_BYTES:
+            self._flush()
         self._pending.append(batch)
         self._pending_rows += batch.num_rows
         self._pending_bytes += batch.nbytes
@@ -163,6 +173,8 @@ class PartReader:
         except (pa.ArrowInvalid, OSError) as error:
             raise CorruptionError(f"read {self._what}: {error}", hint=CHECK_HINT) from error
         batches = table.combine_chunks().to_batches()
+        if len(batches) > 1:
+            raise CorruptionError(f"read {self._what}: a row group of {table.nbytes} bytes, more than is ever written")
         columns = batches[0].columns if batches else [pa.array([], type=field.type) for field in schema]
         arrays = [
             array if array.type == field.type else array.cast(field.type)
