@@ -42,6 +42,7 @@ class Finding:
 def check(place: Place, *, read_data: bool = False) -> Iterator[Finding]:
     """Yield what is wrong, nothing when all is well. Cost: with `read_data`, one read of everything kept."""
     yield from _check_windows(place)
+    yield from _check_foreign(place)
     for source in [entry.name for entry in place.catalog.sources()]:
         entries, damaged = _cycles(place, source)
         yield from damaged
@@ -57,6 +58,18 @@ def check(place: Place, *, read_data: bool = False) -> Iterator[Finding]:
         problem = _segment_problem(place, segment, read_data=read_data)
         if problem:
             yield Finding(part="segment", problem=problem, source=segment.source, first_scn=segment.first_scn)
+
+
+def _check_foreign(place: Place) -> Iterator[Finding]:
+    """Finished cycles of streams that this catalog does not know: a lost or mistaken catalog, or a beginning anew."""
+    folders = [path.name for path in place.snapshots.iterdir() if path.is_dir()] if place.snapshots.is_dir() else []
+    for source in sorted(folders):
+        for mark, count in place.foreign(source).items():
+            yield Finding(
+                part="catalog",
+                problem=f"snapshots of {source} hold {count} cycles of stream {mark}, which this catalog does not know",
+                source=source,
+            )
 
 
 def _cycles(place: Place, source: str) -> tuple[list[CycleEntry], list[Finding]]:

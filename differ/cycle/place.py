@@ -13,14 +13,15 @@ from differ.catalog import Catalog, CycleEntry
 from differ.catalog.catalog import now
 from differ.config import Settings
 from differ.diff.changes import Places
-from differ.errors import CorruptionError, UsageError
+from differ.errors import CorruptionError, StorageError, UsageError
 from differ.relay.retention import retain
 from differ.snapshots.manifest import Manifest, read_manifest
 from differ.snapshots.snapshot import Snapshot, not_kept
 from differ.storage import remove_file, remove_tree
 
 log = logging.getLogger(__name__)
-_OURS = re.compile(r"cycle-\d{8,}-[0-9a-f]{8}")
+_FOLDER = re.compile(r"cycle-\d{8,}-(?P<mark>[0-9a-f]{8})-[0-9a-f]{4}")
+_FILE = re.compile(rf"\.?{_FOLDER.pattern}(?:-\w+)?\.arrow(?:\.tmp)?")
 ENDED_CYCLES_KEPT = 500
 """How many cycles that left no snapshot (unchanged, failed, ...) a source keeps in the catalog."""
 
@@ -47,9 +48,15 @@ class Place:
         """The folder of the lock files."""
         return self.state / "locks"
 
+    @cached_property
+    def mark(self) -> str:
+        """The beginning of the stream's id, part of every name, so that another stream's files are never taken for
+        leftovers of this one."""
+        return self.catalog.stream().stream_id[:8]
+
     def places(self, source: str, cycle: int) -> Places:
         """Fresh, unique paths for one attempt."""
-        name = f"cycle-{cycle:08d}-{uuid.uuid4().hex[:8]}"
+        name = f"cycle-{cycle:08d}-{self.mark}-{uuid.uuid4().hex[:4]}"
         return Places(
             folder=self.snapshots / source / name,
             root=self.snapshots,
@@ -119,15 +126,38 @@ class Place:
         folders, files = self._referenced(source)
         removed = remove_tree(self.state / "spill" / source)
         for folder in _children(self.snapshots / source):
-            if folder.name not in folders and _OURS.fullmatch(folder.name):
+            if folder.name not in folders and self._is_ours(_FOLDER, folder.name):
                 removed += remove_tree(folder) if folder.is_dir() else remove_file(folder)
         for kind in ("segments", "absent"):
             for path in _children(self.state / kind / source):
-                if path.relative_to(self.state).as_posix() not in files:
+                if path.relative_to(self.state).as_posix() not in files and self._is_ours(_FILE, path.name):
                     removed += remove_file(path)
         if removed:
             log.info("sweep source=%s bytes=%d", source, removed)
         return removed
+
+    def foreign(self, source: str) -> dict[str, int]:
+        """How many finished cycles of other streams lie in the source's folder, by the beginning of the stream's id."""
+        marks = [
+            found["mark"]
+            for folder in _children(self.snapshots / source)
+            if (found := _FOLDER.fullmatch(folder.name)) and (folder / "manifest.json").exists()
+        ]
+        return {mark: marks.count(mark) for mark in marks if mark != self.mark}
+
+    def check_foreign(self, source: str) -> None:
+        """Raise StorageError where another stream left its state and this catalog has none: it is most likely the
+        wrong catalog, and going on would give every row a second time."""
+        for mark, count in self.foreign(source).items():
+            folder = self.snapshots / source
+            raise StorageError(
+                f"scan {source}: {folder} holds {count} cycles of stream {mark}, which this catalog does not know",
+                hint="restore that stream's catalog, or mend storage.catalog; to begin anew, move the folder away",
+            )
+
+    def _is_ours(self, pattern: re.Pattern[str], name: str) -> bool:
+        found = pattern.fullmatch(name)
+        return found is not None and found["mark"] == self.mark
 
     def _referenced(self, source: str) -> tuple[set[str], set[str]]:
         folders: set[str] = set()

@@ -120,6 +120,8 @@ class _Run:
                 log.error("sweep skipped source=%s: %s", source, error.message)
             entry, cycle = self._place.catalog.begin_cycle(source, self._commit_id)
             self._begun[source] = cycle
+        if entry.current is None and not entry.rebaseline:
+            self._place.check_foreign(source)
         spec = find_iterator(settings.iterator, self._place.settings.project)
         self._attempts.append(Attempt(self._place, settings, spec, entry, cycle))
 

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from differ.errors import InterruptedScanError, ScanTimeoutError, redact
+from differ.errors import InterruptedScanError, IteratorError, ScanTimeoutError, redact
 
 Item = TypeVar("Item")
 log = logging.getLogger(__name__)
@@ -110,6 +110,8 @@ class ReaderThread:
                 if not self._put(items, item):
                     return
             self._put(items, _END)
+        except GeneratorExit:
+            self._put(items, _Failure(IteratorError("scan: the iterator raised GeneratorExit", hint="mend the plugin")))
         except BaseException as error:  # a plugin may raise SystemExit, and the comparing thread must hear of it
             self._put(items, _Failure(error))
 

@@ -50,7 +50,8 @@ class Context:
     source: the source's name. options: its `options` from scheduler.yaml, secrets resolved. key: the configured key,
     empty when the iterator is to say. project: the project's folder, which relative paths start from.
     batch_rows: how many rows a batch should hold at most. previous: the last committed cycle, or None before the first.
-    handle: what `connect` gave. logger: one of the source's own.
+    columns_excluded, columns_seen: an iterator that leaves excluded columns out by itself asks `keep`, which notes what
+    the store has. handle: what `connect` gave. logger: one of the source's own.
     """
 
     source: str
@@ -58,12 +59,19 @@ class Context:
     project: str = "."
     key: tuple[str, ...] = ()
     columns_excluded: tuple[str, ...] = ()
+    columns_seen: set[str] = field(default_factory=set)
     batch_rows: int = 65_536
     previous: PreviousCommit | None = None
     handle: Any = None
     logger: logging.Logger = field(default_factory=lambda: logging.getLogger("differ.iterators"))
     cancelled: threading.Event = field(default_factory=threading.Event)
     expected_rows: int | None = None
+
+    def keep(self, names: Iterable[str]) -> list[str]:
+        """Those of the store's columns that are not excluded, in their order."""
+        seen = list(names)
+        self.columns_seen.update(seen)
+        return [name for name in seen if name not in self.columns_excluded]
 
     def expect_rows(self, count: int) -> None:
         """Declare how many rows the scan must give; one that ends with another number commits nothing."""

@@ -9,6 +9,7 @@ Invariant: every batch has exactly `schema.arrow` and no null in its key.
 
 from __future__ import annotations
 
+import logging
 import traceback
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -30,6 +31,7 @@ from differ.records.unify import unify
 from differ.storage.files import storage_errors
 
 _MAY_BE_TOO_SMALL = ("float", "timestamp", "duration")
+log = logging.getLogger(__name__)
 Settle = Callable[[Schema, Collection[str]], Schema]
 
 
@@ -108,7 +110,7 @@ class Scan:
                 self._reader.close()
 
     def _declared(self, declared: Schema) -> Iterator[pa.RecordBatch]:
-        self._rules.check(declared, self._ctx.source)
+        self._check_rules(declared)
         self._use(declared, declared.names)
         for batch in self._read_all(self._raw().types):
             yield self._shaped(batch, self._raw())
@@ -123,13 +125,17 @@ class Scan:
             if found is None:
                 found = self._nothing_found(self._required().key)
             else:
-                self._rules.check(found, self._ctx.source)
+                self._check_rules(found)
             self._use(found, self._spec.types)
             outgrown = aside.outgrown(found.types, self._raw().types)
             if outgrown:
                 self._use(found, {*self._spec.types, *outgrown})
             for batch in aside:
                 yield self._shaped(batch, self._raw())
+
+    def _check_rules(self, found: Schema) -> None:
+        names = [*found.names, *sorted(self._ctx.columns_seen - set(found.names))]
+        self._rules.check(names, self._ctx.source, first=self._ctx.previous is None)
 
     def _nothing_found(self, key: Sequence[str]) -> Schema:
         """The schema of an empty source: what was pinned, or the key columns of declared or unknown types."""
@@ -197,6 +203,7 @@ class Scan:
         except (DifferError, KeyboardInterrupt, GeneratorExit):
             raise
         except BaseException as error:
+            log.debug("iterator %s of %s", self._spec.name, self._ctx.source, exc_info=True)
             where = _where(error)
             raise IteratorError(
                 f"scan {self._ctx.source}: iterator {self._spec.name!r} raised {type(error).__name__}{where}: {error}",

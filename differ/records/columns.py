@@ -7,6 +7,7 @@ not null; None makes the column null.
 
 from __future__ import annotations
 
+import difflib
 import hashlib
 import hmac
 import json
@@ -52,13 +53,20 @@ class ColumnRules:
         ]
         return pa.RecordBatch.from_arrays(arrays, schema=after.arrow)
 
-    def check(self, schema: Schema, source: str) -> None:
-        """Raise SourceError for a mask of a column that is not there: a typing error would leak what it should hide."""
-        for name in self.mask:
-            if name not in schema.types:
+    def check(self, names: Collection[str], source: str, *, first: bool) -> None:
+        """Raise SourceError for a rule about a column that is not there: a typing error would leak what it should hide.
+
+        names: every column that the source has. An excluded column may be dropped by its store later on: after the
+        first cycle it is an error only where a column of a near name is there.
+        """
+        for rule, columns in (("mask", self.mask), ("exclude", self.exclude)):
+            for name in columns:
+                near = difflib.get_close_matches(name, names, 1)
+                if name in names or (rule == "exclude" and not first and not near):
+                    continue
                 raise SourceError(
-                    f"scan {source}: columns.mask names {name!r}, which the source does not have",
-                    hint=f"it has: {', '.join(schema.names)}",
+                    f"scan {source}: columns.{rule} names {name!r}, which the source does not have",
+                    hint=f"did you mean {near[0]!r}?" if near else f"it has: {', '.join(names)}",
                 )
 
     def _masked(self, array: pa.Array, type_: LogicalType, mask: str | None) -> pa.Array:

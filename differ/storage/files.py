@@ -57,6 +57,7 @@ class HashedFile:
         self._temporary = path.with_name(f".{path.name}{TEMPORARY_SUFFIX}")
         self._hash = xxhash.xxh3_128()
         self._bytes = 0
+        self._abandoned = False
         with storage_errors("create", path):
             seam.at("file.create")
             descriptor = os.open(self._temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
@@ -69,6 +70,8 @@ class HashedFile:
 
     def write(self, data: Any) -> int:
         """Append `data` (any buffer). Raises StorageError."""
+        if self._abandoned:  # A Parquet writer that is collected ends its file, which nobody wants any more.
+            return memoryview(data).nbytes
         with storage_errors("write", self.path):
             seam.at("file.write")
             view = memoryview(data).cast("B")
@@ -83,6 +86,8 @@ class HashedFile:
 
     def flush(self) -> None:
         """Hand buffered bytes to the system."""
+        if self._abandoned:
+            return
         with storage_errors("write", self.path):
             self._file.flush()
 
@@ -123,7 +128,8 @@ class HashedFile:
         return StoredFile(path=relative, bytes=self._bytes, hash=self._hash.hexdigest(), rows=rows)
 
     def abandon(self) -> None:
-        """Close and remove the temporary file, if it is still there."""
+        """Close and remove the temporary file, if it is still there; what is written from now on goes nowhere."""
+        self._abandoned = True
         with suppress(OSError):
             self._file.close()
         with suppress(OSError):

@@ -72,7 +72,8 @@ def test_repair_asks_a_person(damaged: Shop, answer: str, code: int) -> None:
 
 def test_gc_sweeps_strays(shop: Shop) -> None:
     shop.ok("scan", "--all")
-    stray = shop.folder / "snapshots" / "orders" / "cycle-00000009-deadbeef"
+    mark = shop.ok("status", "--json").document["stream"][:8]
+    stray = shop.folder / "snapshots" / "orders" / f"cycle-00000009-{mark}-beef"
     stray.mkdir()
     (stray / "part-00000.parquet").write_bytes(b"12345")
     assert shop.ok("gc").out == "removed 5 bytes\n"

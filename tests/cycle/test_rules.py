@@ -126,10 +126,11 @@ def test_leftovers_are_swept_at_the_next_scan_and_foreign_files_are_not(world: W
     world.fed("orders", numbered("a"))
     world.commit("orders")
     files = world.files()
+    name = f"cycle-00000009-{world.project.place.mark}-beef"
     left = [
-        world.folder / "snapshots" / "orders" / "cycle-00000009-deadbeef" / ".part-00000.parquet.tmp",
-        world.folder / ".differ" / "segments" / "orders" / "cycle-00000009-deadbeef-inserts.arrow",
-        world.folder / ".differ" / "spill" / "orders" / "cycle-00000009-deadbeef" / "entries-00.arrows",
+        world.folder / "snapshots" / "orders" / name / ".part-00000.parquet.tmp",
+        world.folder / ".differ" / "segments" / "orders" / f"{name}-inserts.arrow",
+        world.folder / ".differ" / "spill" / "orders" / name / "entries-00.arrows",
     ]
     for path in left:
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -203,7 +203,7 @@ def test_the_disk_page_names_every_file_that_a_project_makes(tmp_path: Path, mon
         for root in ("snapshots", ".differ"):
             for path in (tmp_path / root).rglob("*"):
                 if path.is_file() and path.name != ".gitignore":
-                    kind = re.sub(r"^cycle-\d+-[0-9a-f]{8}-|-\d{5}(?=\.parquet)", "", path.name)
+                    kind = re.sub(r"^cycle-\d+-[0-9a-f]{8}-[0-9a-f]{4}-|-\d{5}(?=\.parquet)", "", path.name)
                     kind = "orders.lock" if path.suffix == ".lock" else kind
                     assert kind in re.sub(r"-\d{5}(?=\.parquet)", "", tree), path.name
         manifest = json.loads(sorted((tmp_path / "snapshots/orders").glob("*/manifest.json"))[-1].read_text())

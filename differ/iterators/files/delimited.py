@@ -61,7 +61,7 @@ class Delimited:
                 raise SourceError(
                     f"read {places[0].name}: there is no column {name!r}", hint=f"there is: {', '.join(near)}"
                 )
-        self._columns = [name for name in columns or first if name not in ctx.columns_excluded]
+        self._columns = ctx.keep(columns or first)
         self._schema: Schema | None = None
 
     def schema(self) -> Schema:

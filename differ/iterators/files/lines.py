@@ -59,7 +59,7 @@ class Lines:
             types = {name: type_ for name, type_ in self._types.items() if name in self._wanted}
             if not self._wanted or len(types) < len(self._wanted):
                 types = self._find_types()
-            names = [name for name in self._wanted or types if name not in self._ctx.columns_excluded]
+            names = self._ctx.keep(self._wanted or types)
             self._check(names, types)
             columns = tuple(Column(name=name, type=types[name]) for name in names)
             self._schema = Schema(columns=columns, key=self._ctx.key)

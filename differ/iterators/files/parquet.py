@@ -59,7 +59,7 @@ class Parquet:
                 raise SourceError(
                     f"read {first.place.name}: there is no column {name!r}", hint=f"there is: {', '.join(near)}"
                 )
-        self._columns = [self._column(name) for name in names if name not in ctx.columns_excluded]
+        self._columns = [self._column(name) for name in ctx.keep(names)]
         if not columns:
             self._check_names()
         ctx.expect_rows(sum(sum(footer.group_rows) for footer in self._footers))

@@ -69,7 +69,7 @@ class Generic:
             )
         columns = sa.inspect(connection).get_columns(relation.table, schema=relation.schema)
         types = {str(column["name"]): column["type"] for column in columns}
-        names = chosen(ctx.source, options, list(types), ctx.columns_excluded)
+        names = chosen(ctx, options, list(types))
         return [
             _field(connection, name, quoted(connection, name), types[name], name in options.as_text) for name in names
         ]

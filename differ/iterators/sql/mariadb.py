@@ -99,7 +99,7 @@ class MariaDB:
         described = (
             _declared(connection, relation) if relation.table is not None else _described(connection, relation, ctx)
         )
-        names = chosen(ctx.source, options, [name for name, _ in described], ctx.columns_excluded)
+        names = chosen(ctx, options, [name for name, _ in described])
         types = dict(described)
         return [field_for(name, quoted(connection, name), types[name], name in options.as_text) for name in names]
 

@@ -110,10 +110,10 @@ class PostgreSQL:
         """One field a column, by the types that the server describes for a SELECT of no rows."""
         if relation.table is None:
             described = _describe(connection, relation, "*")
-            names = chosen(ctx.source, options, [name for name, _ in described], ctx.columns_excluded)
+            names = chosen(ctx, options, [name for name, _ in described])
         else:
             # Only the columns that are read are asked for: others may be ones that this user must not see.
-            names = chosen(ctx.source, options, relation.names, ctx.columns_excluded)
+            names = chosen(ctx, options, relation.names)
             described = _describe(connection, relation, ", ".join(quoted(connection, name) for name in names))
         types = dict(described)
         return [field_for(name, quoted(connection, name), types[name], name in options.as_text) for name in names]

@@ -13,6 +13,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from differ.errors import SourceError
+from differ.iterators.contract import Context
 from differ.iterators.sql.fields import PARAMETER, Field
 from differ.iterators.sql.options import Options, nearest
 
@@ -87,7 +88,7 @@ def _known_tables(inspector: sa.Inspector, schema: str | None) -> list[str]:
     return [*inspector.get_table_names(schema=schema), *inspector.get_view_names(schema=schema)]
 
 
-def chosen(source: str, options: Options, names: Sequence[str], excluded: Sequence[str]) -> tuple[str, ...]:
+def chosen(ctx: Context, options: Options, names: Sequence[str]) -> tuple[str, ...]:
     """The columns to select: those of `columns`, else all, without the excluded ones.
 
     Raises SourceError for a name of `columns` or `as_text` that is not there, or a name that is there twice.
@@ -96,16 +97,17 @@ def chosen(source: str, options: Options, names: Sequence[str], excluded: Sequen
         for name in getattr(options, option):
             if name not in names:
                 raise SourceError(
-                    f"scan {source}: options: {option}: there is no column {name!r}", hint=nearest(name, list(names))
+                    f"scan {ctx.source}: options: {option}: there is no column {name!r}",
+                    hint=nearest(name, list(names)),
                 )
     twice = next((name for name in names if names.count(name) > 1), None)
     if twice is not None:
         raise SourceError(
-            f"scan {source}: two columns of the query are called {twice!r}", hint="name one of them with AS"
+            f"scan {ctx.source}: two columns of the query are called {twice!r}", hint="name one of them with AS"
         )
-    left = tuple(name for name in options.columns or names if name not in excluded)
+    left = tuple(ctx.keep(options.columns or names))
     if not left:
-        raise SourceError(f"scan {source}: no column is left to read", hint="see `columns:` of the source")
+        raise SourceError(f"scan {ctx.source}: no column is left to read", hint="see `columns:` of the source")
     return left
 
 

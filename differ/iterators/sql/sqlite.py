@@ -65,7 +65,7 @@ class SQLite:
     def fields(self, connection: sa.Connection, relation: Relation, options: Options, ctx: Context) -> list[Field]:
         """Declared types, corrected by what the columns hold; one pass over the relation."""
         declared = _declared(connection, relation)
-        names = chosen(ctx.source, options, [name for name, _ in declared], ctx.columns_excluded)
+        names = chosen(ctx, options, [name for name, _ in declared])
         types = dict(declared)
         keys = set(ctx.key or relation.key)
         quoted = {name: connection.dialect.identifier_preparer.quote_identifier(name) for name in names}
