@@ -15,7 +15,7 @@ from typing import Any
 import pyarrow as pa
 
 from differ.formats.batch import EventBatch
-from differ.records.keytext import json_column, python_column
+from differ.records.keytext import json_column, key_column, python_column
 from differ.records.types import LogicalType, Schema
 
 ROWS = 4_096
@@ -27,12 +27,12 @@ ColumnReader = Callable[[pa.Array, LogicalType], list[Any]]
 
 def json_images(batch: EventBatch) -> Iterator[tuple[Row, Row | None, Row | None]]:
     """Key, before and after of each event as JSON values, in the batch's order; O(ROWS) memory."""
-    return _images(batch, json_column)
+    return _images(batch, json_column, key_column)
 
 
 def python_images(batch: EventBatch) -> Iterator[tuple[Row, Row | None, Row | None]]:
     """Key, before and after of each event as Python's own values, in the batch's order; O(ROWS) memory."""
-    return _images(batch, python_column)
+    return _images(batch, python_column, python_column)
 
 
 def rows(structs: pa.StructArray, schema: Schema, read: ColumnReader) -> list[Row | None]:
@@ -50,9 +50,11 @@ def rows(structs: pa.StructArray, schema: Schema, read: ColumnReader) -> list[Ro
     ]
 
 
-def _images(batch: EventBatch, read: ColumnReader) -> Iterator[tuple[Row, Row | None, Row | None]]:
+def _images(
+    batch: EventBatch, read: ColumnReader, read_key: ColumnReader
+) -> Iterator[tuple[Row, Row | None, Row | None]]:
     for part in batch.chunks(ROWS):
-        keys = rows(part.images("key"), part.key_schema, read)
+        keys = rows(part.images("key"), part.key_schema, read_key)
         before = rows(part.images("before"), part.before_schema, read)
         after = rows(part.images("after"), part.schema, read)
         yield from zip((key or {} for key in keys), before, after, strict=True)

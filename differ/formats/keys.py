@@ -2,8 +2,8 @@
 
 Equality is that of the canonical key text, so `--key 7` and `--key 07` find the same row of an integer key. A key
 column of type json has no fixed type, so a plain text is read in each way it could be meant: `7` as a number and as the
-string, 24 hex digits also as an ObjectId. Extended JSON (`"7"`, `{"$oid":".."}`) means one of them; an int32 and an
-int64 of the same number are found alike, as a MongoDB query finds them.
+string, 24 hex digits also as an ObjectId. Extended JSON (`"7"`, `{"$oid":".."}`, `{"$numberLong":"7"}`), as events show
+keys, means one of them; a number in a JSON object (`{"_id":7}`) may be an int32 and an int64, as in a MongoDB query.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from __future__ import annotations
 import base64
 import json
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import product
 from typing import Any
@@ -20,9 +20,10 @@ from uuid import UUID
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from differ.errors import DifferError, UsageError
+from differ.errors import CorruptionError, DifferError, UsageError
 from differ.formats.batch import EventBatch
 from differ.records.decimals import normal_text
+from differ.records.extended_json import from_relaxed
 from differ.records.json_values import canonical_text
 from differ.records.keytext import key_texts
 from differ.records.types import LogicalType, Schema
@@ -146,33 +147,46 @@ _SPECIAL: dict[str, Callable[[str], Any]] = {
 
 def _json_readings(value: Any) -> list[str]:
     """The canonical texts of what a plain text or a JSON value may mean in a column without fixed type."""
-    from bson import json_util
-
     if not isinstance(value, str):
-        return [canonical_text(json_util.loads(json.dumps(value), json_options=_options()))]
+        return _canonical(_whole(value) if type(value) is int else [_extended(value, str(value))])
     if value[:1] in ("{", "[", '"'):
         try:
-            return [canonical_text(json_util.loads(value, json_options=_options()))]
-        except (ValueError, TypeError, ArithmeticError) as error:
-            raise UsageError(f"key {value!r}: {error}", hint="write it as MongoDB Extended JSON") from None
-    return list(dict.fromkeys(map(canonical_text, _plain_readings(value))))
+            body = json.loads(value)
+        except (ValueError, RecursionError) as error:
+            raise UsageError(f"key {value!r}: {error}", hint=_HINT) from None
+        return _canonical([_extended(body, value)])
+    return _canonical(_plain_readings(value))
 
 
-def _options() -> Any:
-    from bson.json_util import JSONOptions
+_HINT = "write it as MongoDB Extended JSON"
 
-    return JSONOptions(tz_aware=True)
+
+def _extended(body: Any, shown: str) -> Any:
+    try:
+        return from_relaxed(body)
+    except CorruptionError as error:
+        raise UsageError(f"key {shown!r}: {error.message}", hint=_HINT) from None
+
+
+def _canonical(values: Iterable[Any]) -> list[str]:
+    """The order of names counts in a BSON document and not in SQL's JSON, which is kept sorted: both are tried."""
+    texts = [(canonical_text([value])[1:-1], canonical_text(value, sort_all=True)) for value in values]
+    return list(dict.fromkeys(text for pair in texts for text in pair))
+
+
+def _whole(number: int) -> list[Any]:
+    from bson import Int64
+
+    return [number, Int64(number)] if -(2**63) <= number < 2**63 else [number]
 
 
 def _plain_readings(text: str) -> Iterator[Any]:
-    from bson import Int64, ObjectId
+    from bson import ObjectId
 
     if ObjectId.is_valid(text):
         yield ObjectId(text)
     if re.fullmatch(r"-?[0-9]+", text):
-        yield int(text)
-        if -(2**63) <= int(text) < 2**63:
-            yield Int64(int(text))
+        yield from _whole(int(text))
     if re.fullmatch(r"-?[0-9]+(\.[0-9]+)?", text):
         from decimal import Decimal
 

@@ -85,11 +85,8 @@ def _follow(batch: EventBatch, tracks: dict[tuple[str, ...], _Track]) -> None:
 
 
 def _identities(batch: EventBatch) -> Iterator[tuple[str, ...]]:
-    """What tells keys apart: source and key text, and of json columns the canonical text, which keeps BSON types."""
-    structs, schema = batch.images("key"), batch.key_schema
-    exact = [structs.field(name).to_pylist() for name in schema.key if schema.types[name].kind == "json"]
-    texts = key_texts(structs, schema).to_pylist()
-    return ((batch.source, *parts) for parts in zip(texts, *exact, strict=True))
+    """What tells keys apart: source and key text."""
+    return ((batch.source, text) for text in key_texts(batch.images("key"), batch.key_schema).to_pylist())
 
 
 def _exact_column(array: pa.Array, type_: LogicalType) -> list[Any]:

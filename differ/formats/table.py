@@ -87,10 +87,19 @@ def event_row(event: Mapping[str, Any], *, whole: bool = False) -> EventRow:
 
 
 def key_text(key: Mapping[str, Any]) -> str:
-    """A key for people: `7`, or `region=eu, id=7` where it has several columns. Never shortened."""
+    """A key for people: `7`, or `region=eu, id=7` where it has several columns. Never shortened.
+
+    The tag of a number stays, since an int32 7 and an int64 7 are two keys.
+    """
     if len(key) == 1:
-        return show(next(iter(key.values())), None)
-    return ", ".join(f"{name}={show(value, None)}" for name, value in key.items())
+        return _key_part(next(iter(key.values())))
+    return ", ".join(f"{name}={_key_part(value)}" for name, value in key.items())
+
+
+def _key_part(value: Any) -> str:
+    if isinstance(value, dict) and any(name.startswith("$number") for name in value):
+        return json.dumps(value, separators=(",", ":"))
+    return show(value, None)
 
 
 def show(value: Any, limit: int | None = VALUE_CHARACTERS) -> str:
@@ -137,7 +146,9 @@ def _column_changes(
 
 def _walk(path: str, old: Any, new: Any, limit: int | None) -> Iterator[FieldChange]:
     """The paths below `path` at which two values differ; a list is walked only where its length stays."""
-    if _is_document(old) and _is_document(new):
+    old_fields, new_fields = _fields(old), _fields(new)
+    if old_fields is not None and new_fields is not None:
+        old, new = old_fields, new_fields
         for name in [*old, *(name for name in new if name not in old)]:
             inner = f"{path}.{name}"
             if name not in new:
@@ -153,9 +164,14 @@ def _walk(path: str, old: Any, new: Any, limit: int | None) -> Iterator[FieldCha
         yield FieldChange(path=path, old=show(old, limit), new=show(new, limit))
 
 
-def _is_document(value: Any) -> bool:
-    """Whether this is a document with fields, and not one value in Extended JSON as {"$oid": ..}."""
-    return isinstance(value, dict) and not (value and all(name.startswith("$") for name in value))
+def _fields(value: Any) -> dict[str, Any] | None:
+    """The fields of a document; None for what is none, also for one value in Extended JSON as {"$oid": ..}."""
+    if not isinstance(value, dict):
+        return None
+    if value.keys() == {"$document"}:
+        inner: dict[str, Any] = value["$document"]
+        return inner
+    return None if next(iter(value), "").startswith("$") else value
 
 
 def _summary(row: Mapping[str, Any], key: Mapping[str, Any], limit: int | None) -> str:
@@ -169,6 +185,7 @@ def _summary(row: Mapping[str, Any], key: Mapping[str, Any], limit: int | None) 
 def _flat(row: Mapping[str, Any], key: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
     """The fields beside the key; a row that is one document shows the document's own fields."""
     rest = [(name, value) for name, value in row.items() if name not in key]
-    if len(rest) == 1 and _is_document(rest[0][1]):
-        rest = [(name, value) for name, value in rest[0][1].items() if name not in key]
+    fields = _fields(rest[0][1]) if len(rest) == 1 else None
+    if fields is not None:
+        rest = [(name, value) for name, value in fields.items() if name not in key]
     yield from rest

@@ -1,7 +1,11 @@
 """Reading canonical texts back: as Python and BSON values, or as plain JSON in relaxed Extended JSON.
 
 Tags are read from the outside in, so that a document that only looks like a tag, which `canonical_text` wrapped in
-$document, stays a document. Source: the MongoDB Extended JSON v2 specification, relaxed format.
+$document, stays a document; relaxed values keep that wrapper too.
+
+Invariant: values with different canonical texts have different key values (`key_value`); relaxed values give up one
+thing, whether an integer was a 32-bit or a 64-bit one. Source: the MongoDB Extended JSON v2 specification, relaxed
+format.
 """
 
 from __future__ import annotations
@@ -9,7 +13,7 @@ from __future__ import annotations
 import base64
 import json
 from collections.abc import Callable
-from datetime import date, datetime, time, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
 from typing import Any
 from uuid import UUID
@@ -17,7 +21,9 @@ from uuid import UUID
 import bson
 from bson.datetime_ms import DatetimeMS
 from bson.decimal128 import Decimal128
+from bson.errors import BSONError
 from bson.int64 import Int64
+from bson.json_util import JSONOptions, object_hook
 from bson.regex import Regex
 
 from differ.errors import CorruptionError
@@ -25,6 +31,8 @@ from differ.records.clock import EPOCH, datetime_text, parse_duration
 
 _YEAR_9999_MILLIS = 253402300799999
 _YEAR_1_MILLIS = -62135596800000
+_INT32 = 2**31
+_OPTIONS: JSONOptions = JSONOptions(tz_aware=True)
 
 
 def loads(text: str) -> Any:
@@ -38,12 +46,32 @@ def loads(text: str) -> Any:
         raise CorruptionError(f"read a json value: {error}", hint="run 'differ check'") from None
 
 
+def from_relaxed(body: Any) -> Any:
+    """The value of Extended JSON that `json.loads` read: canonical, relaxed, as in keys, or with older tags ($uuid).
+
+    Raises CorruptionError for a tag with a value that makes no sense.
+    """
+    try:
+        return _from_relaxed(body)
+    except (BSONError, ValueError, KeyError, TypeError, AttributeError, ArithmeticError, RecursionError) as error:
+        raise CorruptionError(f"read Extended JSON: {type(error).__name__}: {error}") from None
+
+
 def relaxed_value(text: str) -> Any:
     """The value of a canonical text as plain JSON: numbers are numbers, dates ISO texts in $date, other tags stay.
 
-    Numbers that JSON has not (NaN, Infinity, decimals, ints beyond 64 bits) keep their tag.
+    Numbers that JSON has not (NaN, Infinity, decimals, ints beyond 64 bits) keep their tag, and a document with a
+    field that starts with $ its $document.
     """
-    return _relaxed(json.loads(text))
+    return _relaxed(json.loads(text), keep_long=False)
+
+
+def key_value(text: str) -> Any:
+    """The value of a canonical text as it stands in keys: relaxed, but no two different values are the same.
+
+    An int64 that 32 bits would hold keeps its tag, so that it is not the int32.
+    """
+    return _relaxed(json.loads(text), keep_long=True)
 
 
 def _value(body: Any) -> Any:
@@ -56,6 +84,25 @@ def _value(body: Any) -> Any:
             break
         return _document(body["$document"]) if tag == "$document" else _READERS[tag](body)
     return _document(body)
+
+
+def _from_relaxed(body: Any) -> Any:
+    if isinstance(body, list):
+        return [_from_relaxed(item) for item in body]
+    if not isinstance(body, dict):
+        return body
+    tag = next(iter(body), "")
+    if tag == "$document" and len(body) == 1:
+        return {name: _from_relaxed(item) for name, item in body[tag].items()}
+    if tag == "$date" and isinstance(body[tag], str):
+        moment = datetime.fromisoformat(body[tag])
+        return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+    if tag in _READERS and tag not in _HOLDERS:
+        if len(body) > 1:
+            raise ValueError(f"{tag} does not stand alone")
+        return _READERS[tag](body)
+    inner = {name: _from_relaxed(item) for name, item in body.items()}
+    return object_hook(inner, _OPTIONS) if tag.startswith("$") else inner
 
 
 def _document(body: dict[str, Any]) -> dict[str, Any]:
@@ -117,23 +164,30 @@ _READERS: dict[str, Callable[[dict[str, Any]], Any]] = {
     "$maxKey": lambda _body: bson.MaxKey(),
 }
 
+_HOLDERS = ("$ref", "$code")
+"""Tags that hold documents, which may have tags of their own."""
 
-def _relaxed(body: Any) -> Any:
+
+def _relaxed(body: Any, *, keep_long: bool) -> Any:
     if isinstance(body, list):
-        return [_relaxed(item) for item in body]
+        return [_relaxed(item, keep_long=keep_long) for item in body]
     if not isinstance(body, dict):
         return body
     if len(body) == 1:
         ((tag, item),) = body.items()
-        if tag in ("$numberInt", "$numberLong"):
-            return int(item)
-        if tag == "$numberDouble":
-            number = float(item)
-            return number if abs(number) < float("inf") else body
-        if tag == "$date":
-            millis = int(item["$numberLong"])
-            moment = _moment(millis)
-            return {"$date": datetime_text(moment)} if millis >= 0 and isinstance(moment, datetime) else body
-        if tag == "$document":
-            body = item
-    return {name: _relaxed(item) for name, item in body.items()}
+        match tag:
+            case "$numberInt":
+                return int(item)
+            case "$numberLong":
+                number = int(item)
+                return body if keep_long and -_INT32 <= number < _INT32 else number
+            case "$numberDouble":
+                double = float(item)
+                return double if abs(double) < float("inf") else body
+            case "$date":
+                millis = int(item["$numberLong"])
+                moment = _moment(millis)
+                return {"$date": datetime_text(moment)} if millis >= 0 and isinstance(moment, datetime) else body
+            case "$document":
+                return {tag: {name: _relaxed(inner, keep_long=keep_long) for name, inner in item.items()}}
+    return {name: _relaxed(item, keep_long=keep_long) for name, item in body.items()}

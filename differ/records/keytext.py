@@ -3,16 +3,18 @@
     {"order_id":7}     {"id":"7f...","region":"eu"}
 
 Names sorted by code point, no spaces, UTF-8 with only what JSON makes one escape escaped. Values as in events (see
-`plain`), but decimals in normal form, so that a wider scale leaves the text as it is.
+`plain`), but decimals in normal form, so that a wider scale leaves the text as it is, and json values in the form of
+`key_value`.
 
-Invariant, frozen for all time: partition hash = xxh3_64 of the text's UTF-8 bytes. docs/formats/canonical-bytes.md has
-vectors.
+Invariants: keys with different json values have different texts; partition hash = xxh3_64 of the text's UTF-8 bytes,
+frozen for all time. docs/formats/canonical-bytes.md has vectors.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -22,16 +24,22 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from differ.records.decimals import normal_texts
+from differ.records.extended_json import key_value
 from differ.records.plain import json_column
 from differ.records.types import DECIMAL_TEXT, JSON, LogicalType, Schema
 from differ.records.values import python_column
 
-__all__ = ["json_column", "key_texts", "partition_hashes", "python_column"]
+__all__ = ["json_column", "key_column", "key_texts", "partition_hashes", "python_column"]
 
 # A quote, a backslash or a control character is escaped by JSON; everything else stands for itself.
 _ESCAPED = r'["\\\x00-\x1f]'
 _OBJECT_ID = r'^\{"\$oid":"[0-9a-f]{24}"\}$'
 _PLAIN_STRING = r'^"[^\\]*"$'
+
+
+def key_column(array: pa.Array, type_: LogicalType) -> list[Any]:
+    """The values of a key column as what `json.dumps` takes: as `json_column`, but no two json values are alike."""
+    return json_column(array, type_, key_value if type_.kind == "json" else _inner_value)
 
 
 def key_texts(keys: pa.StructArray | pa.RecordBatch, schema: Schema) -> pa.StringArray:
@@ -56,6 +64,11 @@ def partition_hashes(texts: pa.StringArray | pa.ChunkedArray) -> npt.NDArray[np.
     return frame["hash"].to_numpy()
 
 
+def _inner_value(text: str) -> Any:
+    """A json value in a list, map or struct, where null is no value: JSON's own null is another."""
+    return {"$json": None} if text == "null" else key_value(text)
+
+
 def _child(keys: pa.StructArray | pa.RecordBatch, name: str) -> pa.Array:
     return keys.column(name) if isinstance(keys, pa.RecordBatch) else keys.field(name)
 
@@ -75,7 +88,7 @@ def _value_texts(array: pa.Array, type_: LogicalType) -> pa.StringArray:
         case "uuid" | "date" | "time" | "timestamp":
             return _wrapped(pa.array(json_column(array, type_), pa.string()))
         case _:
-            return _dumped(json_column(array, type_))
+            return _dumped(key_column(array, type_))
 
 
 def _wrapped(texts: pa.StringArray) -> pa.StringArray:
@@ -98,9 +111,9 @@ def _quoted(texts: pa.StringArray) -> pa.StringArray:
 
 
 def _json_texts(texts: pa.StringArray) -> pa.StringArray:
-    """Relaxed texts; the commonest keys, an ObjectId and a text, are the same in canonical form."""
+    """Texts as in keys; the commonest keys, an ObjectId and a text, are the same in canonical form."""
     same = pc.or_(pc.match_substring_regex(texts, _OBJECT_ID), pc.match_substring_regex(texts, _PLAIN_STRING))
     others = pc.invert(pc.fill_null(same, True))
     if not pc.any(others).as_py():
         return texts
-    return pc.replace_with_mask(texts, others, _dumped(json_column(texts.filter(others), JSON)))
+    return pc.replace_with_mask(texts, others, _dumped(key_column(texts.filter(others), JSON)))

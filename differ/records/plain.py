@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import base64
 import math
+from collections.abc import Callable
 from typing import Any
 from uuid import UUID
 
@@ -29,13 +30,15 @@ from differ.records.extended_json import relaxed_value
 from differ.records.types import LogicalType
 from differ.records.values import entries, split, time_texts, zip_structs
 
+JsonReader = Callable[[str], Any]
 _ZERO_FRACTION = r"\.0+$|(\.[0-9]*[1-9])0+$"
 
 
-def json_column(array: pa.Array, type_: LogicalType) -> list[Any]:
+def json_column(array: pa.Array, type_: LogicalType, read: JsonReader = relaxed_value) -> list[Any]:
     """The values of a storage-typed column as what `json.dumps` takes; None for null.
 
-    Texts are made by Arrow and NumPy for whole columns; json, uuid, bytes and nested values one by one.
+    read: what makes a value of the canonical text of json, also below list, map and struct. Texts are made by Arrow
+    and NumPy for whole columns; json, uuid, bytes and nested values one by one.
     """
     match type_.kind:
         case "float":
@@ -47,7 +50,7 @@ def json_column(array: pa.Array, type_: LogicalType) -> list[Any]:
         case "uuid":
             return [None if data is None else str(UUID(bytes=data)) for data in array.to_pylist()]
         case "json":
-            return [None if text is None else relaxed_value(text) for text in array.to_pylist()]
+            return [None if text is None else read(text) for text in array.to_pylist()]
         case "date" | "timestamp":
             return _moments(array, type_)
         case "time":
@@ -57,7 +60,7 @@ def json_column(array: pa.Array, type_: LogicalType) -> list[Any]:
             numbers = array.cast(pa.int64()).to_pylist()
             return [None if number is None else duration_text_of_nanos(number * scale) for number in numbers]
         case "list" | "map" | "struct":
-            return _nested(array, type_)
+            return _nested(array, type_, read)
         case _:
             return list(array.to_pylist())
 
@@ -102,18 +105,18 @@ def _moments(array: pa.Array, type_: LogicalType) -> list[Any]:
     return list(pc.if_else(valid, texts, pa.scalar(None, pa.string())).to_pylist())
 
 
-def _nested(array: pa.Array, type_: LogicalType) -> list[Any]:
+def _nested(array: pa.Array, type_: LogicalType, read: JsonReader) -> list[Any]:
     if type_.kind == "list":
-        return split(array, json_column(array.flatten(), type_.children[0][1]))
+        return split(array, json_column(array.flatten(), type_.children[0][1], read))
     if type_.kind == "struct":
         children = [
-            json_column(child, child_type)
+            json_column(child, child_type, read)
             for (_, child_type), child in zip(type_.children, array.flatten(), strict=True)
         ]
         return zip_structs(array, [name for name, _ in type_.children], children)
     key_array, value_array = entries(array)
-    keys = json_column(key_array, type_.children[0][1])
-    values = json_column(value_array, type_.children[1][1])
+    keys = json_column(key_array, type_.children[0][1], read)
+    values = json_column(value_array, type_.children[1][1], read)
     runs = split(array, [[key, value] for key, value in zip(keys, values, strict=True)])
     if type_.children[0][1].kind != "string":
         return runs

@@ -15,9 +15,11 @@ import pyarrow as pa
 from hypothesis import given
 from hypothesis import strategies as st
 
+from differ.formats import debezium
 from differ.formats.arrow import write_stream
 from differ.formats.avro import write_avro
 from differ.formats.batch import EventBatch
+from differ.formats.cloudevents import cloud_events
 from differ.formats.events import change_events
 from differ.formats.ndjson import event_lines
 from differ.records import types as t
@@ -106,3 +108,21 @@ def _arrow(batch: EventBatch) -> list[Any]:
     write_stream([batch], out)
     table = pa.ipc.open_stream(out.getvalue()).read_all()
     return table.select(["op", "before", "after"]).to_pylist()
+
+
+def test_keys_that_differ_in_nothing_but_their_bson_type_differ_in_every_form() -> None:
+    schema = factory.schema("_id", _id=t.JSON)
+    oid = "65f000000000000000000001"
+    ids = [{"$numberInt": "7"}, {"$numberLong": "7"}, {"$numberDouble": "7.0"}, {"$numberDecimal": "7"}, "7"]
+    ids += [{"$oid": oid}, {"$document": {"$oid": oid}}, {"$document": {"$oid": {"$oid": oid}}}]
+    batch = factory.batch([("insert", None, {"_id": value}) for value in ids], schema)
+    ndjson = [json.dumps(json.loads(line)["key"]) for line in event_lines(batch)]
+    clouds = list(cloud_events(batch))
+    for keys in (
+        ndjson,
+        [key for key, _ in debezium.messages(batch)],
+        [event["subject"] for event in clouds],
+        [event["partitionkey"] for event in clouds],
+    ):
+        assert len(set(keys)) == len(ids)
+    assert ndjson[:3] == ['{"_id": 7}', '{"_id": {"$numberLong": "7"}}', '{"_id": 7.0}']

@@ -48,6 +48,13 @@ def test_a_document_shows_the_paths_inside_it() -> None:
     ]
 
 
+def test_a_document_with_a_tag_for_a_name_is_walked_and_tagged_keys_are_shown() -> None:
+    wrapped = [{"$document": {"$numberLong": text, "a": "x"}} for text in ("5", "6")]
+    row = _document_update({"v": wrapped[0]}, {"v": wrapped[1]})
+    assert [str(change) for change in row.changes] == ["document.v.$numberLong: 5 -> 6"]
+    assert key_text({"a": {"$numberLong": "7"}, "b": 7, "c": OID}) == f'a={{"$numberLong":"7"}}, b=7, c={OID["$oid"]}'
+
+
 def test_values_that_look_alike_still_show_a_change() -> None:
     row = _document_update({"n": {"$numberInt": "7"}}, {"n": {"$numberLong": "7"}})
     assert [change.path for change in row.changes] == ["document"]

@@ -23,8 +23,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from differ.errors import CorruptionError, RecordError
+from differ.records.extended_json import from_relaxed, key_value
 from differ.records.json_values import canonical_text, json_text_canonical, loads, relaxed_value
-from tests.records.draw import JSON_VALUES
+from tests.records.draw import JSON_VALUES, TEXT
 
 OID = bson.ObjectId("65f000000000000000000001")
 BSON_VALUES = {
@@ -34,6 +35,9 @@ BSON_VALUES = {
     "scoped": bson.Code("f()", {"x": 1}), "timestamp": bson.Timestamp(5, 6), "min": bson.MinKey(), "max": bson.MaxKey(),
     "ref": bson.DBRef("c", OID, "d"), "array": [1, [2.5]], "document": {"b": 1, "a": {}},
 }  # fmt: skip
+NAMES = st.text(max_size=2) | st.sampled_from(
+    ["$oid", "$date", "$numberLong", "$numberInt", "$document", "$ref", "$id", "$code", "$scope", "$x", "a"]
+)
 OWN_VALUES = [
     2**63, -(2**63) - 1, Decimal("1." + "1" * 40), datetime(1, 1, 1, tzinfo=UTC), datetime(2026, 1, 1, 0, 0, 0, 1, UTC),
     datetime(2026, 1, 1), date(1, 1, 1), time(1, 2, 3, 4), timedelta(days=-1, microseconds=7), {"$oid": "no"},
@@ -60,6 +64,70 @@ def test_every_value_comes_back_as_itself(value):
 def test_no_two_types_share_a_text():
     texts = [canonical_text(value) for value in [*BSON_VALUES.values(), *OWN_VALUES]]
     assert len(set(texts)) == len(texts)
+
+
+ALL_VALUES = st.recursive(
+    JSON_VALUES | st.sampled_from([*BSON_VALUES.values(), *OWN_VALUES])
+    | st.builds(Int64, st.integers(-(2**31) - 1, 2**31) | st.integers(-(2**63), 2**63 - 1))
+    | st.builds(DatetimeMS, st.integers(-(2**63), 2**63 - 1) | st.integers(-(10**14), 10**15))
+    | st.decimals() | st.builds(bson.Code, TEXT, st.none() | st.dictionaries(TEXT, JSON_VALUES, max_size=2)),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(NAMES, inner, max_size=3)
+    | st.builds(bson.DBRef, st.just("c"), inner, st.none(), st.dictionaries(st.sampled_from("ab"), inner)),
+    max_leaves=6,
+)  # fmt: skip
+
+
+def _written(value: Any) -> Any:
+    """What a reader of JSON gets of a line."""
+    return json.loads(json.dumps(value, allow_nan=False))
+
+
+def _id_text(value: Any) -> str:
+    return canonical_text([value])[1:-1]
+
+
+@given(ALL_VALUES)
+def test_a_key_value_is_read_back_as_the_value(value):
+    text = _id_text(value)
+    assert _id_text(from_relaxed(_written(key_value(text)))) == text
+    assert _id_text(from_relaxed(json.loads(text))) == text
+
+
+@given(ALL_VALUES)
+def test_a_relaxed_value_is_read_back_as_the_value_but_for_the_width_of_an_int(value):
+    text = _id_text(value)
+    narrow = re.sub(r'"\$numberLong":"(-?[0-9]{1,10})"', _narrowed, text)
+    assert (
+        re.sub(r'"\$numberLong":"(-?[0-9]{1,10})"', _narrowed, _id_text(from_relaxed(_written(relaxed_value(text)))))
+        == narrow
+    )
+
+
+def _narrowed(found: re.Match[str]) -> str:
+    return f'"$numberInt":"{found[1]}"' if -(2**31) <= int(found[1]) < 2**31 else found[0]
+
+
+@pytest.mark.parametrize(
+    "document", [{"$numberLong": "5"}, {"$date": "hello"}, {"$oid": OID}, {"a": 1, "$b": {"$c": 2}}]
+)
+def test_a_document_that_looks_like_a_tag_stays_a_document(document):
+    text = canonical_text({"v": document})
+    assert loads(text) == {"v": document}
+    assert relaxed_value(text)["v"].keys() == {"$document"}
+    assert from_relaxed(_written(relaxed_value(text))) == {"v": document}
+
+
+def test_values_that_relaxed_json_shows_alike_differ_in_keys():
+    assert key_value(canonical_text(Int64(7))) == {"$numberLong": "7"}
+    assert key_value(canonical_text(7)) == relaxed_value(canonical_text(Int64(7))) == 7
+    assert key_value(canonical_text(2**31)) == 2**31
+    assert repr(key_value(canonical_text(7.0))) == "7.0"
+
+
+@pytest.mark.parametrize("body", [{"$oid": "x"}, {"$date": "hello"}, {"$numberInt": "1", "a": 1}, {"$document": 1}])
+def test_extended_json_that_makes_no_sense_is_said(body):
+    with pytest.raises(CorruptionError, match="read Extended JSON"):
+        from_relaxed([body])
 
 
 @given(JSON_VALUES)
@@ -129,7 +197,6 @@ def test_relaxed_values_are_plain_json():
     expected = json.loads(json_util.dumps({k: v for k, v in BSON_VALUES.items() if k != "date"}, json_options=options))
     assert relaxed.pop("date") == {"$date": "2026-01-02T03:04:05.678Z"}
     assert relaxed == expected
-    assert relaxed_value(canonical_text({"$oid": "x"})) == {"$oid": "x"}
     assert relaxed_value(canonical_text(math.inf)) == {"$numberDouble": "Infinity"}
 
 

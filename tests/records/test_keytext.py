@@ -9,14 +9,16 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 import xxhash
+from bson import Int64, ObjectId
 from hypothesis import given
 from hypothesis import strategies as st
 
-from differ.records.json_values import canonical_text, relaxed_value
+from differ.records.extended_json import key_value
+from differ.records.json_values import canonical_text
 from differ.records.keytext import json_column, key_texts, partition_hashes
 from differ.records.names import parse_type
 from differ.records.types import Column, Schema
-from tests.records.draw import storage, tables, values
+from tests.records.draw import JSON_VALUES, storage, tables, values
 
 GOLDEN = json.loads(Path(__file__).with_name("golden.json").read_text())
 STRINGS = st.text(max_size=8) | st.sampled_from(["", '"', "\\", "a\x00b", "\x7f", "é\n", "\u2028"])
@@ -36,7 +38,7 @@ def test_a_key_text_is_the_json_of_the_key(rows):
     batch = storage(schema, rows)
     expected = [
         json.dumps(
-            {"id": row["id"], "j": relaxed_value(canonical_text(row["j"])), "s": row["s"], "u": str(row["u"])},
+            {"id": row["id"], "j": key_value(canonical_text(row["j"])), "s": row["s"], "u": str(row["u"])},
             ensure_ascii=False,
             separators=(",", ":"),
         )
@@ -105,6 +107,43 @@ def test_texts_tell_values_apart(data, name):
 def test_json_values_by_type(type_, value, expected):
     schema = Schema(columns=(Column(name="v", type=parse_type(type_)),))
     assert json_column(storage(schema, [{"v": value}, {"v": None}]).column("v"), schema.types["v"]) == [expected, None]
+
+
+@given(JSON_VALUES, JSON_VALUES, st.sampled_from(["json", "list<json>", "struct<a:json>", "map<string,json>"]))
+def test_no_two_json_keys_share_a_text(one, other, name):
+    shapes = {
+        "list<json>": lambda v: [v],
+        "struct<a:json>": lambda v: {"a": v},
+        "map<string,json>": lambda v: [("a", v)],
+    }
+    shape = shapes.get(name, lambda v: v)
+    schema = Schema(columns=(Column(name="k", type=parse_type(name)),), key=("k",))
+    batch = storage(schema, [{"k": shape(one)}, {"k": shape(other)}])
+    first, second = key_texts(batch, schema).to_pylist()
+    assert (first == second) == (canonical_text(one) == canonical_text(other))
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        (7, Int64(7)), (7, 7.0), (7, "7"), (7, Decimal(7)), ({"a": 7}, {"a": Int64(7)}), ([7], [Int64(7)]),
+        (ObjectId("65f000000000000000000001"), {"$oid": "65f000000000000000000001"}),
+        (ObjectId("65f000000000000000000001"), {"$oid": ObjectId("65f000000000000000000001")}),
+        (Int64(7), {"$numberLong": "7"}), (float("nan"), {"$numberDouble": "NaN"}), (float("nan"), Decimal("nan")),
+        ({"$document": {"x": 1}}, {"$x": 1}),
+    ],
+    ids=repr,
+)  # fmt: skip
+def test_values_that_look_alike_are_two_keys(one, other):
+    schema = Schema(columns=(Column(name="k", type=parse_type("json")),), key=("k",))
+    first, second = key_texts(storage(schema, [{"k": one}, {"k": other}]), schema).to_pylist()
+    assert first != second
+
+
+def test_an_int64_key_keeps_its_tag_where_32_bits_would_hold_it():
+    schema = Schema(columns=(Column(name="k", type=parse_type("json")),), key=("k",))
+    texts = key_texts(storage(schema, [{"k": value} for value in (7, Int64(7), 2**31, 7.0, -0.0)]), schema)
+    assert texts.to_pylist() == ['{"k":7}', '{"k":{"$numberLong":"7"}}', '{"k":2147483648}', '{"k":7.0}', '{"k":0.0}']
 
 
 def test_a_key_may_be_of_any_type():
