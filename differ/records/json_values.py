@@ -38,9 +38,12 @@ from differ.records.clock import EPOCH, date_text, datetime_text, duration_text,
 from differ.records.decimals import normal_decimal
 from differ.records.extended_json import loads, relaxed_value
 
-__all__ = ["canonical_text", "json_text_canonical", "loads", "relaxed_value"]
+__all__ = ["NESTING_MAX", "canonical_text", "json_text_canonical", "loads", "relaxed_value", "too_deep"]
 
 _quote: Callable[[str], str] = json.encoder.encode_basestring
+NESTING_MAX = 200
+"""Levels of documents and arrays in one value. MongoDB's own limit is 100; a fixed one means that what was written can
+be read back, whatever the depth of the stack."""
 _INT32, _INT64 = 2**31, 2**63
 _REGEX_FLAGS = (
     (re.IGNORECASE, "i"), (re.LOCALE, "l"), (re.MULTILINE, "m"), (re.DOTALL, "s"), (re.UNICODE, "u"), (re.VERBOSE, "x"),
@@ -51,12 +54,10 @@ def canonical_text(value: Any, *, sort_all: bool = False) -> str:
     """The canonical text of a Python or BSON value.
 
     sort_all: sort the keys of embedded documents too, for values whose key order means nothing (SQL's JSON).
-    Raises RecordError for a value without exact form: another class, a key that is no string, a lone surrogate.
+    Raises RecordError for a value without exact form: another class, a key that is no string, a lone surrogate, more
+    than NESTING_MAX levels of documents and arrays.
     """
-    try:
-        text = _document(value, sort_all, top=True) if isinstance(value, Mapping) else _encode(value, sort_all)
-    except RecursionError:
-        raise RecordError("a value is nested too deeply") from None
+    text = _document(value, sort_all, 0, top=True) if isinstance(value, Mapping) else _encode(value, sort_all, 0)
     if not text.isascii():
         try:
             text.encode()
@@ -73,9 +74,16 @@ def json_text_canonical(text: str) -> str:
     """
     try:
         value = json.loads(text, parse_float=_number)
-    except (ValueError, RecursionError) as error:
+    except RecursionError:
+        raise too_deep() from None
+    except ValueError as error:
         raise RecordError(f"a JSON column holds what is no JSON: {error}") from None
     return canonical_text(value, sort_all=True)
+
+
+def too_deep() -> RecordError:
+    """The error for a value of more than NESTING_MAX levels, whoever finds it."""
+    return RecordError(f"a value is nested deeper than {NESTING_MAX} levels, which is the limit")
 
 
 def _number(text: str) -> float | Decimal:
@@ -83,17 +91,17 @@ def _number(text: str) -> float | Decimal:
     return double if Decimal(repr(double)) == number else number
 
 
-def _encode(value: Any, sort: bool) -> str:
+def _encode(value: Any, sort: bool, depth: int) -> str:
     encoder = _ENCODERS.get(type(value))
     if encoder is None:
         encoder = _encoder_of(value)
-    return encoder(value, sort)
+    return encoder(value, sort, depth)
 
 
-def _encoder_of(value: Any) -> Callable[[Any, bool], str]:
+def _encoder_of(value: Any) -> Callable[[Any, bool, int], str]:
     """The encoder of a subclass (an IntEnum, SON, pandas.Timestamp) or of a NumPy or pandas scalar."""
     if type(value).__name__ in ("NAType", "NaTType"):  # NaT is a datetime by its class
-        return lambda _value, _sort: "null"
+        return lambda _value, _sort, _depth: "null"
     for base, encoder in _BY_BASE:
         if isinstance(value, base):
             return encoder
@@ -101,7 +109,7 @@ def _encoder_of(value: Any) -> Callable[[Any, bool], str]:
         return _document
     unwrap = getattr(value, "item", None)
     if callable(unwrap) and type(value).__module__ == "numpy":
-        return lambda found, sort: _encode(found.tolist() if found.ndim else _unwrapped(found), sort)
+        return lambda found, sort, depth: _encode(found.tolist() if found.ndim else _unwrapped(found), sort, depth)
     raise RecordError(f"a value of Python type {type(value).__name__} has no exact form as json")
 
 
@@ -114,7 +122,8 @@ def _unwrapped(scalar: Any) -> Any:
     return value
 
 
-def _document(value: Mapping[Any, Any], sort: bool, top: bool = False) -> str:
+def _document(value: Mapping[Any, Any], sort: bool, depth: int, top: bool = False) -> str:
+    depth = _deeper(depth)
     pairs: list[tuple[str, str]] = []
     tagged = False
     for name, item in value.items():
@@ -122,29 +131,36 @@ def _document(value: Mapping[Any, Any], sort: bool, top: bool = False) -> str:
             raise RecordError(f"a document has the key {name!r}, which is no string")
         tagged = tagged or name[:1] == "$"
         encoder = _ENCODERS.get(type(item)) or _encoder_of(item)
-        pairs.append((name, encoder(item, sort)))
+        pairs.append((name, encoder(item, sort, depth)))
     if sort or top:
         pairs.sort()
     body = "{" + ",".join(_quote(name) + ":" + text for name, text in pairs) + "}"
     return f'{{"$document":{body}}}' if tagged else body
 
 
-def _array(value: Any, sort: bool) -> str:
-    return "[" + ",".join([_encode(item, sort) for item in value]) + "]"
+def _array(value: Any, sort: bool, depth: int) -> str:
+    depth = _deeper(depth)
+    return "[" + ",".join([_encode(item, sort, depth) for item in value]) + "]"
 
 
-def _int(value: int, _sort: bool) -> str:
+def _deeper(depth: int) -> int:
+    if depth >= NESTING_MAX:
+        raise too_deep()
+    return depth + 1
+
+
+def _int(value: int, _sort: bool, _depth: int) -> str:
     if -_INT32 <= value < _INT32:
         return f'{{"$numberInt":"{int(value)}"}}'
-    return _long(value, _sort)
+    return _long(value, _sort, _depth)
 
 
-def _long(value: int, _sort: bool) -> str:
+def _long(value: int, _sort: bool, _depth: int) -> str:
     tag = "$numberLong" if -_INT64 <= value < _INT64 else "$bigInt"
     return f'{{"{tag}":"{int(value)}"}}'
 
 
-def _float(value: float, _sort: bool) -> str:
+def _float(value: float, _sort: bool, _depth: int) -> str:
     number = float(value) + 0.0  # makes -0.0 into 0.0
     if math.isfinite(number):
         text = repr(number)
@@ -155,7 +171,7 @@ def _float(value: float, _sort: bool) -> str:
     return f'{{"$numberDouble":"{text}"}}'
 
 
-def _decimal(value: Decimal, _sort: bool) -> str:
+def _decimal(value: Decimal, _sort: bool, _depth: int) -> str:
     text = normal_decimal(value)
     _, digits, exponent = value.as_tuple()
     fits = not isinstance(exponent, int) or (len(digits) <= 34 and -6176 <= exponent <= 6111) or _fits_decimal128(text)
@@ -169,7 +185,7 @@ def _fits_decimal128(text: str) -> bool:
         return False
 
 
-def _datetime(value: datetime, _sort: bool) -> str:
+def _datetime(value: datetime, _sort: bool, _depth: int) -> str:
     if value.tzinfo is None:
         return f'{{"$localDateTime":"{datetime_text(value)}"}}'
     if value.microsecond % 1000 or getattr(value, "nanosecond", 0):
@@ -185,55 +201,55 @@ def _binary(value: bytes, subtype: int) -> str:
     return f'{{"$binary":{{"base64":"{base64.b64encode(value).decode()}","subType":"{subtype:02x}"}}}}'
 
 
-def _regex(value: Any, _sort: bool) -> str:
+def _regex(value: Any, _sort: bool, _depth: int) -> str:
     pattern = value.pattern if isinstance(value.pattern, str) else value.pattern.decode()
     options = "".join(letter for flag, letter in _REGEX_FLAGS if value.flags & flag)
     return f'{{"$regularExpression":{{"pattern":{_quote(pattern)},"options":"{options}"}}}}'
 
 
-def _code(value: Any, sort: bool) -> str:
-    scope = "" if value.scope is None else f',"$scope":{_encode(value.scope, sort)}'
+def _code(value: Any, sort: bool, depth: int) -> str:
+    scope = "" if value.scope is None else f',"$scope":{_encode(value.scope, sort, depth)}'
     return f'{{"$code":{_quote(str(value))}{scope}}}'
 
 
-def _dbref(value: Any, sort: bool) -> str:
-    parts = [f"{_quote(name)}:{_encode(item, sort)}" for name, item in value.as_doc().items()]
+def _dbref(value: Any, sort: bool, depth: int) -> str:
+    parts = [f"{_quote(name)}:{_encode(item, sort, depth + 1)}" for name, item in value.as_doc().items()]
     return "{" + ",".join(parts) + "}"
 
 
-_ENCODERS: dict[type, Callable[[Any, bool], str]] = {
-    str: lambda value, _sort: _quote(value),
-    type(None): lambda _value, _sort: "null",
-    bool: lambda value, _sort: "true" if value else "false",
+_ENCODERS: dict[type, Callable[[Any, bool, int], str]] = {
+    str: lambda value, _sort, _depth: _quote(value),
+    type(None): lambda _value, _sort, _depth: "null",
+    bool: lambda value, _sort, _depth: "true" if value else "false",
     int: _int,
     float: _float,
     dict: _document,
     list: _array,
     tuple: _array,
-    bson.ObjectId: lambda value, _sort: f'{{"$oid":"{value}"}}',
+    bson.ObjectId: lambda value, _sort, _depth: f'{{"$oid":"{value}"}}',
     Int64: _long,
     datetime: _datetime,
-    DatetimeMS: lambda value, _sort: _millis(int(value)),
+    DatetimeMS: lambda value, _sort, _depth: _millis(int(value)),
     Decimal: _decimal,
-    Decimal128: lambda value, sort: _decimal(value.to_decimal(), sort),
-    bson.Binary: lambda value, _sort: _binary(value, value.subtype),
-    bytes: lambda value, _sort: _binary(value, 0),
-    bytearray: lambda value, _sort: _binary(bytes(value), 0),
-    memoryview: lambda value, _sort: _binary(bytes(value), 0),
-    UUID: lambda value, _sort: _binary(value.bytes, 4),
-    date: lambda value, _sort: f'{{"$localDate":"{date_text(value)}"}}',
-    time: lambda value, _sort: f'{{"$localTime":"{time_text(value)}"}}',
-    timedelta: lambda value, _sort: f'{{"$duration":"{duration_text(value)}"}}',
-    bson.Timestamp: lambda value, _sort: f'{{"$timestamp":{{"t":{value.time},"i":{value.inc}}}}}',
+    Decimal128: lambda value, sort, depth: _decimal(value.to_decimal(), sort, depth),
+    bson.Binary: lambda value, _sort, _depth: _binary(value, value.subtype),
+    bytes: lambda value, _sort, _depth: _binary(value, 0),
+    bytearray: lambda value, _sort, _depth: _binary(bytes(value), 0),
+    memoryview: lambda value, _sort, _depth: _binary(bytes(value), 0),
+    UUID: lambda value, _sort, _depth: _binary(value.bytes, 4),
+    date: lambda value, _sort, _depth: f'{{"$localDate":"{date_text(value)}"}}',
+    time: lambda value, _sort, _depth: f'{{"$localTime":"{time_text(value)}"}}',
+    timedelta: lambda value, _sort, _depth: f'{{"$duration":"{duration_text(value)}"}}',
+    bson.Timestamp: lambda value, _sort, _depth: f'{{"$timestamp":{{"t":{value.time},"i":{value.inc}}}}}',
     Regex: _regex,
     re.Pattern: _regex,
     bson.Code: _code,
     bson.DBRef: _dbref,
-    bson.MinKey: lambda _value, _sort: '{"$minKey":1}',
-    bson.MaxKey: lambda _value, _sort: '{"$maxKey":1}',
+    bson.MinKey: lambda _value, _sort, _depth: '{"$minKey":1}',
+    bson.MaxKey: lambda _value, _sort, _depth: '{"$maxKey":1}',
 }
 # Narrow classes first: Int64 is an int, Code a str, datetime a date, Binary bytes.
-_BY_BASE: tuple[tuple[type, Callable[[Any, bool], str]], ...] = tuple(
+_BY_BASE: tuple[tuple[type, Callable[[Any, bool, int], str]], ...] = tuple(
     (base, _ENCODERS[base])
     for base in (
         bool, Int64, int, float, bson.Code, str, datetime, date, time, timedelta, bson.Binary, bytes, Decimal, UUID,

@@ -174,6 +174,19 @@ def _deep() -> list[Any]:
     return value
 
 
+@pytest.mark.parametrize("wrap", [lambda value: [value], lambda value: {"$a": value}], ids=["arrays", "documents"])
+def test_values_up_to_the_limit_of_nesting_are_written_and_read_and_no_deeper_ones(wrap):
+    value = wrap(Int64(1))
+    for _ in range(199):
+        value = wrap(value)
+    text = canonical_text(value)
+    assert loads(text) == from_relaxed(_written(key_value(text))) == value
+    with pytest.raises(RecordError, match="deeper than 200 levels"):
+        canonical_text(wrap(value))
+    with pytest.raises(RecordError, match="deeper than 200 levels"):
+        json_text_canonical("[" * 100_000 + "]" * 100_000)
+
+
 @pytest.mark.parametrize(
     ("value", "message"),
     [
@@ -181,7 +194,7 @@ def _deep() -> list[Any]:
         (object(), "type object has no exact form"),
         ({"a": "\ud800"}, "lone surrogate"),
         (time(1, tzinfo=UTC), "time zone"),
-        (_deep(), "nested too deeply"),
+        (_deep(), "nested deeper than 200 levels"),
     ],
     ids=["key", "object", "surrogate", "timetz", "deep"],
 )

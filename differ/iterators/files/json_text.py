@@ -18,6 +18,7 @@ from typing import Any
 from differ.errors import RecordError
 from differ.iterators.files.byte_lines import byte_lines
 from differ.iterators.files.place import Place, reading
+from differ.records.json_values import too_deep
 
 Pairs = list[tuple[str, Any]]
 
@@ -51,7 +52,9 @@ def objects(
                 raise bad_line(place, number, "it is not UTF-8") from None
             except json.JSONDecodeError as error:
                 raise bad_line(place, number, f"it is not JSON: {error.msg} at character {error.colno}") from None
-            except (ValueError, TypeError, KeyError, ArithmeticError, RecursionError) as error:
+            except RecursionError:
+                raise bad_line(place, number, too_deep().message) from None
+            except (ValueError, TypeError, KeyError, ArithmeticError) as error:
                 raise bad_line(place, number, f"it cannot be read ({type(error).__name__})") from None
             if not isinstance(value, dict):
                 raise bad_line(place, number, f"it is no object but {type(value).__name__}")
