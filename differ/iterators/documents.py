@@ -86,8 +86,7 @@ class DocumentRecords:
             made = convert(value, column.type)
             if made is None:
                 raise RecordError(
-                    f"scan {self._source}: document {ids[index]}: {column.path!r} is {type(value).__name__},"
-                    f" which is not exactly a {column.type}",
+                    f"scan {self._source}: document {ids[index]}: {column.path!r} {_misfit(value, column.type)}",
                     hint=f"give column {column.name!r} another type, for example json",
                 )
             values.append(made)
@@ -121,14 +120,40 @@ def _value_at(document: Any, path: Sequence[str]) -> Any:
     return value
 
 
-def _number(value: Any, type_: LogicalType) -> Any:
+def _misfit(value: Any, type_: LogicalType) -> str:
+    """Why a value is none of the type, without the value itself."""
+    number = _exact(value)
+    if number is not None and type_.kind == "decimal" and type_.precision is not None:
+        if not Decimal(number).is_finite():
+            return f"is not finite, {type_} holds finite numbers"
+        _, digits, exponent = Decimal(number).as_tuple()
+        significant = "".join(map(str, digits)).rstrip("0")
+        shift = int(exponent) + len(digits) - len(significant)
+        scale = type_.scale or 0
+        if -shift > scale:
+            return f"has {_digits(-shift)} after the point, {type_} holds {scale}"
+        return f"has {_digits(len(significant) + shift)} before the point, {type_} holds {type_.precision - scale}"
+    return f"is {type(value).__name__}, which is not exactly a {type_}"
+
+
+def _digits(count: int) -> str:
+    return "1 digit" if count == 1 else f"{count} digits"
+
+
+def _exact(value: Any) -> int | Decimal | None:
+    """The number that a value is in a column of numbers; None for what is none."""
     if isinstance(value, Decimal128):
-        value = value.to_decimal()
-    if isinstance(value, bool) or not isinstance(value, int | float | Decimal):
+        return value.to_decimal()
+    if isinstance(value, float):
+        return Decimal(repr(value))  # In decimals, a double stands for its shortest text, as everywhere.
+    return value if isinstance(value, int | Decimal) and not isinstance(value, bool) else None
+
+
+def _number(value: Any, type_: LogicalType) -> Any:
+    exact = _exact(value)
+    if exact is None:
         return None
-    if isinstance(value, float) and type_.kind == "decimal":
-        value = Decimal(repr(value))  # A double stands for its shortest text, as everywhere.
-    number = exact_number(value, type_)
+    number = exact_number(value if isinstance(value, float) and type_.kind != "decimal" else exact, type_)
     if isinstance(number, int) and not -_INT64 <= number << (64 - (type_.bits or 64)) < _INT64:
         return None
     if isinstance(number, Decimal) and type_.precision and len(number.as_tuple().digits) > type_.precision:

@@ -1,11 +1,14 @@
 """Everything that pymongo raises, as errors that say what was done, on what, why, and what helps.
 
+The server's own text is shown where it speaks of the configured filter, projection or pipeline, and nowhere else.
+
 Invariant: no error of the driver passes as it is, and none carries a password or a value of a document.
 Source: the error codes of the MongoDB server (base/error_codes.yml).
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -26,10 +29,16 @@ _REFUSED: dict[int, tuple[str, str]] = {
     13: ("the user may not read it", "grant the role read on the database"),
     2: ("the server refused the filter, projection or pipeline", "try it in a shell first"),
     9: ("the server could not parse the filter or pipeline", "try it in a shell first"),
+    14: ("the server refused a type in the filter, projection or pipeline", "try it in a shell first"),
     16410: ("the server refused a field path", "try the pipeline in a shell first"),
     40324: ("the pipeline has a stage that the server does not know", "try the pipeline in a shell first"),
     292: ("the query needs more memory than the server allows", "filter earlier, or index what is sorted by"),
 }
+_PARSING = (2, 9, 14, 16410, 40324)
+"""Codes of what the server finds while it reads the query: its text speaks of what was configured."""
+_EXECUTION = re.compile(r"executor error|while executing", re.IGNORECASE)
+"""What says that the same codes came later, from documents, whose values the text may quote."""
+TEXT_CHARACTERS = 300
 _TOO_OLD = {
     239: "the scan outlived the server's history window",
     246: "the server no longer has the snapshot",
@@ -83,9 +92,17 @@ def _of_server(what: str, error: errors.OperationFailure) -> SourceError:
         return SourceUnavailableError(f"{what}: {cause}", hint=hint)
     if code in _REFUSED:
         cause, hint = _REFUSED[code]
-        return SourceError(f"{what}: {cause}", hint=hint)
+        return SourceError(f"{what}: {cause}{_text_of(code, error)}", hint=hint)
     # The server's own text may quote values of documents; the code's name does not.
     name = (error.details or {}).get("codeName") or "an error without name"
     if error.has_error_label("TransientTransactionError") or isinstance(error, errors.WTimeoutError):
         return SourceUnavailableError(f"{what}: the server answered {name} (code {code})", hint="scan again")
     return SourceError(f"{what}: the server answered {name} (code {code})", hint="see the server's log for this code")
+
+
+def _text_of(code: int, error: errors.OperationFailure) -> str:
+    """What the server says about a query that it cannot read; nothing where the text may quote a document."""
+    text = " ".join(str((error.details or {}).get("errmsg") or "").split())
+    if code not in _PARSING or not text or _EXECUTION.search(text):
+        return ""
+    return f": {text}" if len(text) <= TEXT_CHARACTERS else f": {text[:TEXT_CHARACTERS]}..."

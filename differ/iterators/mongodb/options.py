@@ -18,7 +18,7 @@ from bson.json_util import loads as load_extended_json
 
 from differ.errors import UsageError, register_secret
 from differ.iterators.contract import Context
-from differ.iterators.documents import DOCUMENT, ID, Projected, can_project
+from differ.iterators.documents import DOCUMENT, DOCUMENTS_MAX, ID, Projected, can_project
 from differ.iterators.options import Options
 
 _FORBIDDEN = {
@@ -57,8 +57,8 @@ def take_options(ctx: Context) -> MongoOptions:
     if pipeline is not None and (filter_ is not None or projection is not None):
         raise options.error("pipeline", "it goes without filter and projection", hint="use $match and $project stages")
     batch_rows = options.take("batch_rows", int)
-    if batch_rows is not None and batch_rows < 1:
-        raise options.error("batch_rows", "it must be 1 or more")
+    if batch_rows is not None and not 1 <= batch_rows <= DOCUMENTS_MAX:
+        raise options.error("batch_rows", f"it must be 1 or more, and {DOCUMENTS_MAX} or less")
     made = MongoOptions(
         url=url,
         database=options.take("database", str) or _database_of(url, options),
@@ -145,11 +145,12 @@ def _projected(options: Options) -> Sequence[Projected]:
 
     found = []
     given: Mapping[str, Any] = options.take("columns", dict) or {}
-    for name, body in given.items():
+    for name, about in given.items():
+        body = {"type": about} if isinstance(about, str) else about
         if name in (ID, DOCUMENT):
             raise options.error("columns", f"{name!r} is always there and cannot be configured")
         if not isinstance(body, Mapping) or set(body) - {"path", "type"} or "type" not in body:
-            raise options.error("columns", f"{name!r} must be as in {{path: a.b, type: decimal(10,2)}}")
+            raise options.error("columns", f"{name!r} must be a type, or as in {{path: a.b, type: decimal(10,2)}}")
         try:
             type_ = parse_type(str(body["type"]))
         except UsageError as error:

@@ -70,7 +70,10 @@ def open_snapshot(options: MongoOptions, source: str) -> Iterator[Snapshot]:
     try:
         with mapped(source, f"connect to {options.database}"):
             hello = client.admin.command("hello")
-        with _session(client, options, hello, source) as (session, consistent):
+        with (
+            mapped(source, f"begin to read {options.database}.{options.collection}"),
+            _session(client, options, hello, source) as (session, consistent),
+        ):
             yield Snapshot(
                 client=client,
                 session=session,
