@@ -12,17 +12,21 @@ from pathlib import Path as FilePath
 from typing import TYPE_CHECKING, Any
 
 from differ.catalog import Catalog
+from differ.catalog.locks import source_locks
 from differ.config import Settings
 from differ.cycle import Place, approve, reject, run_cycles
 from differ.cycle.care import Mending, compact, gc, plan, repair
 from differ.cycle.check import Finding, check
 from differ.cycle.procedure import RunOptions
-from differ.errors import NotKeptError, UsageError
+from differ.errors import BusyError, NotKeptError, UsageError
 from differ.formats.batch import EventBatch
 from differ.formats.events import change_events
-from differ.formats.keys import key_mask, parse_key
+from differ.formats.keys import Key, key_mask, parse_key
 from differ.formats.net import net_changes
 from differ.model import ChangeEvent, CycleResult
+from differ.records.keytext import key_texts
+from differ.records.normalize import to_arrow
+from differ.records.types import Schema
 from differ.relay.reader import EventReader, staged_batches
 from differ.snapshots.snapshot import Snapshot
 
@@ -167,17 +171,20 @@ class Project:
         *,
         since: int | None = None,
         until: int | None = None,
-        key: str | None = None,
+        key: str | Mapping[str, Any] | None = None,
         across_floors: bool = False,
     ) -> Iterator[EventBatch]:
         """Columnar events above `since` (None: all that are kept) and up to `until`, in SCN order.
 
-        key: as on the command line; needs one source. Raises UsageError for SCNs that make no sense, NotKeptError for
-        events that retention let go.
+        key: as on the command line, or an event's `key`; needs one source. Raises UsageError for SCNs that make no
+        sense, NotKeptError for events that retention let go.
         """
         names = [source] if isinstance(source, str) else list(source or ())
         for name in names:
             self.known(name)
+        for scn in (since, until):
+            if scn is not None and not isinstance(scn, int):
+                raise UsageError(f"read events: {scn!r} is no SCN", hint="an SCN is a whole number")
         head = self.catalog.stream().head_scn
         oldest = self.catalog.oldest_scn()
         asked, since = since, oldest - 1 if since is None else since
@@ -204,11 +211,11 @@ class Project:
         *,
         since: int | None = None,
         until: int | None = None,
-        key: str | None = None,
+        key: str | Mapping[str, Any] | None = None,
     ) -> Iterator[ChangeEvent]:
-        """The same as `event_batches`, event by event."""
-        for batch in self.event_batches(source, since=since, until=until, key=key):
-            yield from change_events(batch)
+        """The same as `event_batches`, event by event. key: also the `key` of an event."""
+        batches = self.event_batches(source, since=since, until=until, key=key)
+        return (event for batch in batches for event in change_events(batch))
 
     def _check_floors(self, names: Sequence[str], since: int) -> None:
         """Up to its floor, a source's events do not tell how its state came to be: nobody skips that unknowingly."""
@@ -247,6 +254,9 @@ class Project:
         last = self.catalog.cycles(name, limit=1) if entry else []
         group = self.settings.group_of(name)
         configured = self.settings.sources.get(name)
+        status, error = (last[0].status, last[0].result.get("error")) if last else ("never", None)
+        if status == "running" and self._is_idle(name):
+            status, error = "failed", f"scan {name}: its process ended in mid-scan"
         body: dict[str, Any] = {
             "source": name,
             "iterator": configured.iterator if configured else None,
@@ -255,8 +265,8 @@ class Project:
             "paused": bool(entry and entry.paused),
             "rows": None,
             "cycle": last[0].cycle if last else None,
-            "status": last[0].status if last else "never",
-            "last_error": last[0].result.get("error") if last else None,
+            "status": status,
+            "last_error": error,
             "seen_at": entry.seen_at.isoformat().replace("+00:00", "Z") if entry and entry.seen_at else None,
             "scn": None,
             "floor_scn": entry.floor_scn if entry else 0,
@@ -276,7 +286,17 @@ class Project:
             }
         return body
 
-    def _of_key(self, batches: Iterator[EventBatch], names: list[str], key: str) -> Iterator[EventBatch]:
+    def _is_idle(self, name: str) -> bool:
+        """Whether nobody scans the source now."""
+        try:
+            with source_locks(self.catalog, self.place.locks, [name]):
+                return True
+        except BusyError:
+            return False
+
+    def _of_key(
+        self, batches: Iterator[EventBatch], names: list[str], key: str | Mapping[str, Any]
+    ) -> Iterator[EventBatch]:
         if len(names) != 1:
             raise UsageError(f"read events of key {key!r}: of which source?", hint="name one source")
         found = self.catalog.schemas(names[0])
@@ -284,7 +304,8 @@ class Project:
             raise UsageError(
                 f"read events of {names[0]}: it had no cycle yet", hint=f"run 'differ scan --source {names[0]}'"
             )
-        parsed = parse_key(key, found[-1].schema)
+        schema = found[-1].schema
+        parsed = parse_key(key, schema) if isinstance(key, str) else _key_of_values(key, schema, names[0])
 
         def matching() -> Iterator[EventBatch]:
             for batch in batches:
@@ -293,3 +314,12 @@ class Project:
                     yield chosen
 
         return matching()
+
+
+def _key_of_values(key: Mapping[str, Any], schema: Schema, source: str) -> Key:
+    if set(key) != set(schema.key):
+        raise UsageError(
+            f"read events of {source}: its key has the columns {', '.join(schema.key)}", hint="give them all"
+        )
+    row = to_arrow([dict(key)], source=source, types=schema.key_schema.types)
+    return Key(shown=str(dict(key)), texts=frozenset(key_texts(row, schema.key_schema).to_pylist()))

@@ -88,9 +88,22 @@ def hold(catalog: Catalog, commit_id: str, proposals: Sequence[Proposal]) -> Non
     seam.at("hold.done")
 
 
-def hold_hash(staged: Sequence[Staged]) -> str:
-    """What `approve` must name: a hash over everything the held cycles wrote, 16 hex digits."""
-    body = json.dumps([item.to_json() for item in staged], separators=(",", ":"), sort_keys=True)
+def hold_hash(proposals: Sequence[Proposal]) -> str:
+    """What `approve` must name, 16 hex digits: a hash over what the held cycles would change, and from which state.
+
+    It is taken over contents alone, so another scan that finds the same is held under the same hash.
+    """
+    content = [
+        [
+            item.source,
+            item.base_cycle,
+            item.staged.schema.to_json(),
+            item.staged.manifest.rows if item.staged.manifest else None,
+            [part.file.hash for part in item.staged.segments],
+        ]
+        for item in proposals
+    ]
+    body = json.dumps(content, separators=(",", ":"), sort_keys=True)
     return hashlib.sha256(body.encode()).hexdigest()[:16]
 
 

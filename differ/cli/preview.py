@@ -21,6 +21,7 @@ class Preview:
 
     def __init__(self, terminal: Terminal, limit: int) -> None:
         self._terminal, self._limit = terminal, limit
+        self._whole = not terminal.is_terminal
         self._rows: dict[str, list[Sequence[Cell]]] = {}
 
     def take(self, batches: Sequence[EventBatch]) -> None:
@@ -32,7 +33,7 @@ class Preview:
             rows = self._rows.setdefault(batch.source, [])
             left = self._limit - len(rows)
             if left > 0:
-                found = event_rows(batch.slice(0, left), whole=not self._terminal.is_terminal)
+                found = event_rows(batch.slice(0, left), whole=self._whole)
                 rows.extend(cells(row)[1:] for row in found)
 
     def print(self, result: CycleResult) -> None:

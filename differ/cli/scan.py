@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -115,11 +117,17 @@ def _scan_units(
     dry_run: bool,
     fail_if_changed: bool,
 ) -> int:
+    from differ.cli.apart import needs_a_process, scan_apart
+
     results: list[CycleResult] = []
     width = max((len(name) for unit in units for name in unit), default=0)
     for unit in units:
         session.interrupts.check()
-        for result in scan_unit(session, project, unit, preview, wait=wait, dry_run=dry_run):
+        if len(units) > 1 and not dry_run and needs_a_process(project, unit):
+            found = scan_apart(session, project, unit, wait=wait)
+        else:
+            found = scan_unit(session, project, unit, preview, wait=wait, dry_run=dry_run)
+        for result in found:
             results.append(result)
             print_result(session, result, width=width)
             if preview is not None:
@@ -146,7 +154,8 @@ def scan_unit(
             wait=wait, dry_run=dry_run, on_progress=notice, on_events=preview.take if preview is not None else None
         )
         try:
-            return project.scan_unit(unit, options)
+            with contextlib.redirect_stdout(sys.stderr):  # results alone go to stdout, whatever a plugin prints
+                return project.scan_unit(unit, options)
         except (KeyboardInterrupt, InterruptedScanError):
             display.stop()
             names = ", ".join(unit)

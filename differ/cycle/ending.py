@@ -57,7 +57,10 @@ def _held(place: Place, source: str, cycle: int | None, hash: str | None) -> lis
         known = [entry for entry in place.catalog.cycles(source) if entry.cycle == cycle]
         if not known:
             raise UsageError(f"end held cycle {source}/{cycle}: there is no such cycle", hint="see 'differ status'")
-        now = f"cycle {held.cycle} is held now" if held else "nothing is held now"
+        now = "nothing is held now"
+        if held is not None:
+            same = held.result.get("hash") == known[0].result.get("hash")
+            now = f"cycle {held.cycle} is held now, with {'the same' if same else 'other'} changes"
         raise HeldError(
             f"end held cycle {source}/{cycle}: it is {known[0].status}; {now}", hint="look at 'differ status' again"
         )

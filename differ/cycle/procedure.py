@@ -191,8 +191,7 @@ class _Run:
         return result
 
     def _hold(self) -> list[CycleResult]:
-        staged = [attempt.proposal().staged for attempt in self._attempts]
-        digest = hold_hash(staged)
+        digest = hold_hash([attempt.proposal() for attempt in self._attempts])
         results = []
         for attempt in self._attempts:
             reasons = attempt.reasons or ["another source of its consistency group is held"]

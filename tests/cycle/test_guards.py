@@ -183,6 +183,16 @@ def test_a_later_held_scan_replaces(world: World) -> None:
     world.verify("orders")
 
 
+def test_a_scan_that_finds_the_same_is_held_under_the_same_hash(world: World) -> None:
+    guarded(world)
+    first, second = held(world, MANY[:5]), held(world, MANY[:5])
+    assert (first.hash, first.cycle) == (second.hash, second.cycle - 1)
+    with pytest.raises(HeldError, match=f"superseded; cycle {second.cycle} is held now, with the same changes"):
+        world.project.approve("orders", cycle=first.cycle, hash=first.hash)
+    world.project.approve("orders", cycle=second.cycle, hash=first.hash)
+    assert len(world.state("orders")) == 5
+
+
 def test_a_cycle_that_never_was_cannot_be_ended(world: World) -> None:
     guarded(world)
     for end in (world.project.approve, world.project.reject):

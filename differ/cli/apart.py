@@ -1,0 +1,132 @@
+"""A unit of `differ scan --all` in a process of its own, so that a plugin that takes its process down stops no other.
+
+The child is `differ scan` with `--json`; its result lines are read, and its logs are passed on. What the
+built-in iterators read is scanned in this process: starting one costs about a second.
+"""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import replace
+
+from differ.catalog.locks import source_locks
+from differ.cli.session import Session
+from differ.errors import BusyError, HeldError, InterruptedScanError, SourceError
+from differ.iterators.discovery import BUILT_IN
+from differ.model import CycleResult
+from differ.project import Project
+from differ.schedule import COMMAND
+
+STOP_SECONDS = 10.0
+STEP_SECONDS = 0.1
+
+
+def needs_a_process(project: Project, unit: Sequence[str]) -> bool:
+    """Whether a source of the unit is read by code that is not differ's own."""
+    return any(project.settings.source(name).iterator not in BUILT_IN for name in unit)
+
+
+def scan_apart(session: Session, project: Project, unit: Sequence[str], *, wait: bool) -> list[CycleResult]:
+    """Run one cycle of a unit in a child process and return its results.
+
+    A child that ends without a result is a failed cycle, recorded as such. Raises InterruptedScanError when this
+    process is told to stop; the child is stopped with it.
+    """
+    command = [*COMMAND, "scan", "--source", unit[0], "--json", "--project", str(project.settings.project)]
+    command += ["--wait"] if wait else []
+    command += {-1: ["-q"], 1: ["-v"], 2: ["-vv"]}.get(session.verbosity, [])
+    command += ["--log-format", session.log_format]
+    child = _Child(command)
+    try:
+        code = child.wait()
+    except (KeyboardInterrupt, InterruptedScanError):
+        child.stop()
+        raise InterruptedScanError(f"scan {', '.join(unit)}: interrupted; nothing of it was committed") from None
+    read = [result for line in child.lines if (result := _result(line, code)) is not None]
+    found = {result.source: result for result in read}
+    if code == InterruptedScanError.exit_code and not found:
+        raise InterruptedScanError(f"scan {', '.join(unit)}: interrupted; nothing of it was committed")
+    return [found.get(name) or _lost(project, name, code) for name in unit]
+
+
+class _Child:
+    """A running child. It leads a session of its own, so that Ctrl-C reaches it through us alone."""
+
+    def __init__(self, command: Sequence[str]) -> None:
+        self._process: subprocess.Popen[str] = subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            errors="replace",
+            start_new_session=True,
+        )
+        self._stopping = False
+        self.lines: list[str] = []
+        self._readers = [threading.Thread(target=read, daemon=True) for read in (self._keep_lines, self._pass_on)]
+        for reader in self._readers:
+            reader.start()
+
+    def wait(self) -> int:
+        """The exit code; waits in short steps, since a signal does not end a long one once polars is loaded."""
+        while True:
+            try:
+                code = self._process.wait(STEP_SECONDS)
+            except subprocess.TimeoutExpired:
+                continue
+            for reader in self._readers:
+                reader.join(STOP_SECONDS)
+            return code
+
+    def stop(self) -> None:
+        """SIGTERM, then SIGKILL; what it says about that is not passed on."""
+        self._stopping = True
+        self._process.terminate()
+        try:
+            self._process.wait(STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+
+    def _keep_lines(self) -> None:
+        assert self._process.stdout is not None  # noqa: S101
+        self.lines.extend(self._process.stdout)
+
+    def _pass_on(self) -> None:
+        assert self._process.stderr is not None  # noqa: S101
+        for line in self._process.stderr:
+            if not self._stopping:
+                sys.stderr.write(line)
+
+
+def _result(line: str, code: int) -> CycleResult | None:
+    """A result line; None for what a plugin wrote to the child's stdout itself. code: the child's exit code."""
+    try:
+        body = json.loads(line)
+    except ValueError:
+        return None
+    if not isinstance(body, dict) or "status" not in body or "source" not in body:
+        return None
+    result = CycleResult.from_json(body)
+    exits = {"held": HeldError.exit_code, "busy": BusyError.exit_code}
+    if result.status == "failed":
+        return replace(result, exit_code=code if code > 0 else SourceError.exit_code)
+    return replace(result, exit_code=exits.get(result.status, 0))
+
+
+def _lost(project: Project, source: str, code: int) -> CycleResult:
+    how = f"died of {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}, without a result"
+    error = SourceError(f"scan {source}: its process {how}", hint="its iterator took the process down; see its log")
+    with suppress(BusyError), source_locks(project.catalog, project.place.locks, [source]):
+        project.catalog.fail_unfinished(source)
+    entry = project.catalog.source(source)
+    cycle = entry.cycles if entry else 0
+    return CycleResult(
+        source=source, cycle=cycle, status="failed", error=error.message, hint=error.hint, exit_code=error.exit_code
+    )
