@@ -194,7 +194,10 @@ class Scheduler:
         return self._waiting_or_running == 0
 
     def _log_overlap(self, event: Any) -> None:
-        logger.info("scan %s: the last one is still running; this turn is skipped", event.job_id.split(" ")[1])
+        logger.info(
+            "scan %s: the last turn is still running, or waits for a free worker; this one is skipped",
+            event.job_id.split(" ")[1],
+        )
 
     def _turn(self, spec: JobSpec) -> None:
         """One turn of a job, in a thread of the pool."""

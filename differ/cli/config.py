@@ -7,6 +7,7 @@ import click
 from differ.cli.command import Entry, LazyGroup, command
 from differ.cli.session import Session
 from differ.cli.terminal import count
+from differ.errors import DifferError
 
 SECTIONS = {
     "Commands": {
@@ -32,8 +33,17 @@ def check(session: Session) -> None:
     from differ.iterators.discovery import find_iterator
 
     settings = session.settings()
+    problems: dict[str, DifferError] = {}
     for source in settings.sources.values():
-        find_iterator(source.iterator, settings.project)
+        try:
+            find_iterator(source.iterator, settings.project)
+        except DifferError as error:
+            problems.setdefault(source.iterator, error)
+    told = list(problems.values())
+    for problem in told[:-1]:
+        session.terminal.complain(problem.message, problem.hint)
+    if told:
+        raise told[-1]
     body = {"sources": len(settings.sources), "consistency_groups": len(settings.consistency_groups)}
     if session.as_json:
         session.terminal.json({"ok": True, "project": str(settings.project), **body})

@@ -27,12 +27,12 @@ PAGE_ROWS = 200
 @click.pass_obj
 def history(session: Session, source: str, key: str) -> None:
     """Show everything that happened to one key within retention, and whether it exists now."""
-    from differ.cli.reading import select
     from differ.formats.ndjson import event_objects
 
     with session.open() as project:
-        selection = select(session, project, [source], None, None, key)
-        found = [event for batch in selection.batches(project) for event in event_objects(batch)]
+        # Also what happened before a new base without events: each event is true of its moment.
+        batches = project.event_batches(source, key=key, across_floors=True)
+        found = [event for batch in batches for event in event_objects(batch)]
         rows = _rows_now(project, source, key)
     if session.as_json:
         session.terminal.json({"source": source, "key": key, "exists": bool(rows), "rows": rows, "events": found})

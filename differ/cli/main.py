@@ -22,7 +22,7 @@ import click
 from differ import __version__
 from differ.cli.command import Entry, LazyGroup, ReaderGoneError
 from differ.cli.session import Session
-from differ.errors import DifferError, InterruptedScanError
+from differ.errors import DifferError, InterruptedScanError, UsageError
 
 SECTIONS = {
     "Begin": {
@@ -119,6 +119,9 @@ def _invoke(arguments: Sequence[str], session: Session) -> int:
         return end.exit_code
     except click.Abort:
         raise KeyboardInterrupt from None
+    except click.exceptions.NoArgsIsHelpError as error:
+        session.terminal.note(error.ctx.get_help())
+        return UsageError.exit_code
     except click.ClickException as error:
         return _tell(session, DifferError(error.format_message(), hint=_usage_hint(error)), exit_code=error.exit_code)
     except DifferError as error:

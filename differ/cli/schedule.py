@@ -86,4 +86,10 @@ def rebaseline(session: Session, source: str, wait: bool) -> int:
         results = scan_unit(session, project, unit, None, wait=wait, dry_run=False)
         for result in results:
             print_result(session, result)
+        entry = project.catalog.source(source)
+        if entry is not None and not entry.rebaseline:
+            session.terminal.note(
+                f"{source}: a new base; what changed since the last scan is no event, and nobody reads on from before "
+                f"SCN {entry.floor_scn}: consumers bootstrap"
+            )
         return exit_code(results)

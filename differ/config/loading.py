@@ -9,15 +9,16 @@ guessed.
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from pydantic import ValidationError
 
 from differ.config.checks import MASK_KEY, check
 from differ.config.document import read_document
-from differ.config.problems import config_error, from_validation
+from differ.config.problems import Problem, config_error, from_validation
 from differ.config.references import resolve
 from differ.config.settings import Settings
 from differ.errors import ConfigError, register_secret
@@ -72,7 +73,7 @@ def load(project: Path | None = None, *, environ: Mapping[str, str] | None = Non
     variables = os.environ if environ is None else environ
     values, problems = resolve(document, environ=variables, project=folder)
     if problems:
-        raise config_error(document, problems)
+        raise config_error(document, [*problems, *_more_problems(values, folder, problems)])
     try:
         settings = Settings.model_validate(
             values | {"(project)": folder}, by_alias=True, by_name=False, context={"project": folder}
@@ -84,6 +85,18 @@ def load(project: Path | None = None, *, environ: Mapping[str, str] | None = Non
         raise config_error(document, problems)
     settings._raw = document.value
     return settings
+
+
+def _more_problems(values: dict[str, Any], folder: Path, known: Sequence[Problem]) -> list[Problem]:
+    """What is wrong besides references that could not be resolved, so that a person is told all at once."""
+    try:
+        Settings.model_validate(
+            values | {"(project)": folder}, by_alias=True, by_name=False, context={"project": folder}
+        )
+    except ValidationError as cause:
+        paths = {problem.path for problem in known}
+        return [problem for problem in from_validation(Settings, cause) if problem.path not in paths]
+    return []
 
 
 def _with_mask_key(settings: Settings, mask_key: str | None) -> Settings:

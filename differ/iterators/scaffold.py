@@ -6,6 +6,7 @@ pipeline, `python` reads anything by code of your own. Invariant: a file that is
 
 from __future__ import annotations
 
+import keyword
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,6 +35,8 @@ def new_iterator(project: Path, name: str, kind: str = "python") -> Scaffold:
             f"new iterator {name!r}: the name must begin with a letter a-z and go on with a-z, 0-9 and _",
             hint="for example: differ iterator new order_view",
         )
+    if keyword.iskeyword(name):
+        raise UsageError(f"new iterator {name!r}: that is a word of Python", hint="choose another name")
     if name in BUILT_IN:
         raise UsageError(f"new iterator {name!r}: that is the name of a built-in one", hint="choose another")
     path = Path(project) / FOLDER / f"{name}.py"

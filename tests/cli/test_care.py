@@ -112,3 +112,33 @@ def test_logs_are_redacted_json_when_asked(shop: Shop) -> None:
     assert any("status=committed" in line["message"] for line in lines)
     assert {"time", "level", "logger", "message"} <= lines[0].keys()
     assert shop.ok("scan", "--all", "--quiet").err == ""
+
+
+def test_config_check_tells_everything_at_once(shop: Shop) -> None:
+    shop.plugin("one", "def broken(:\n")
+    shop.plugin("two", "import nothing_of_that_name\n")
+    shop.configure({"one": {"iterator": "one"}, "two": {"iterator": "two"}})
+    done = shop.run("config", "check")
+    assert done.code == 3
+    assert done.err.count("error:") == 2
+    (shop.folder / "scheduler.yaml").write_text(
+        "sources:\n  a: {iterator: sql, timeout: soon, options: {url: '${NO_SUCH_VARIABLE}'}}\n"
+        "  b: {iterator: sql, keyy: x}\n"
+    )
+    done = shop.run("config", "check")
+    assert done.code == 2
+    for wrong in ("NO_SUCH_VARIABLE", "timeout", "keyy"):
+        assert wrong in done.err
+
+
+def test_the_bare_command_is_its_help(shop: Shop) -> None:
+    done = shop.call()
+    assert (done.code, done.out) == (2, "")
+    assert done.err.startswith("Usage: differ")
+
+
+def test_history_knows_what_was_before_a_new_base(shop: Shop) -> None:
+    shop.ok("scan", "--all")
+    done = shop.ok("rebaseline", "--source", "orders")
+    assert "nobody reads on from before SCN 5" in done.err
+    assert len(shop.ok("history", "--source", "orders", "--key", "1", "--json").document["events"]) == 1
