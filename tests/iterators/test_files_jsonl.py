@@ -91,7 +91,7 @@ def test_configured_types_and_columns(tmp_path: Path) -> None:
         ('{"a":1,"a":2}', "'a' is there twice"),
         ('{"b":{"a":1,"a":2}}', "'a' is there twice"),
         ('{"a":"\\ud800"}', "no string"),
-        ("[" * 100_000, "cannot be read"),
+        ("[" * 100_000, "deeper than 200 levels"),
     ],
 )
 @pytest.mark.parametrize("more", [{}, {"document": True}])
@@ -220,3 +220,13 @@ def test_what_cannot_be_read_is_said(
     with pytest.raises(error) as caught:
         read_rows(files, options, tmp_path)
     assert cause in str(caught.value)
+
+
+@pytest.mark.parametrize("depth", [250, 500, 20_000])
+@pytest.mark.parametrize("more", [{}, {"document": True}], ids=["rows", "documents"])
+def test_a_value_nested_deeper_than_the_limit_is_said_in_one_way(
+    tmp_path: Path, depth: int, more: dict[str, Any]
+) -> None:
+    options = write(tmp_path, "a.jsonl", f'{{"_id":1,"v":{"[" * depth}{"]" * depth}}}') | more
+    with pytest.raises(RecordError, match="a value is nested deeper than 200 levels"):
+        read_rows(files, options, tmp_path)

@@ -105,7 +105,8 @@ class Delimited:
             return of_texts(texts.column(column.name), column.type)
         except MisfitError as error:
             line = line_of_row(place, self._dialect.delimiter, row + error.index + self._dialect.header)
+            cause = f"its text is no {column.type}{error.cause}"
         raise RecordError(
-            f"read {place.name}: line {line}: column {column.name!r}: its text is no {column.type}",
+            f"read {place.name}: line {line}: column {column.name!r}: {cause}",
             hint="correct the line, or give the column another type under `types`",
         )

@@ -152,6 +152,6 @@ def _batch(rows: list[Row], lines: list[int], schema: Schema, place: Place) -> p
         try:
             arrays.append(of_json([row.get(column.name) for row in rows], column.type))
         except MisfitError as error:
-            cause = f"the value of {column.name!r} is no {column.type}"
+            cause = f"the value of {column.name!r} is no {column.type}{error.cause}"
             raise bad_line(place, lines[error.index], cause) from None
     return pa.RecordBatch.from_arrays(arrays, schema=schema.arrow)

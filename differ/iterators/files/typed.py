@@ -20,11 +20,15 @@ from differ.records.types import LogicalType
 
 
 class MisfitError(Exception):
-    """The value at `index` is not of the type; caught where the line it is on is known."""
+    """The value at `index` is not of the type; caught where the line it is on is known.
 
-    def __init__(self, index: int) -> None:
+    cause: nothing, or why with ": " before it.
+    """
+
+    def __init__(self, index: int, cause: str = "") -> None:
         super().__init__(index)
         self.index = index
+        self.cause = f": {cause}" if cause else ""
 
 
 def of_texts(texts: pa.Array, type_: LogicalType) -> pa.Array:
@@ -86,7 +90,7 @@ def _text(value: Any, number: bool) -> str:
     if number and isinstance(value, int | float | Decimal) and not isinstance(value, bool):
         return str(value)
     if not isinstance(value, str):
-        raise RecordError("no text")
+        raise RecordError("it must be given as text")
     return value
 
 
@@ -95,6 +99,6 @@ def _one_by_one(values: Sequence[Any], convert: Any) -> pa.Array:
     for index, value in enumerate(values):
         try:
             texts.append(None if value is None else convert(value))
-        except RecordError:
-            raise MisfitError(index) from None
+        except RecordError as error:
+            raise MisfitError(index, error.message) from None
     return pa.array(texts, pa.string())

@@ -16,6 +16,7 @@ from bson.errors import BSONError
 from pymongo import errors
 
 from differ.errors import ConfigError, RecordError, SourceError, SourceUnavailableError
+from differ.records.json_values import too_deep
 
 _UNAVAILABLE: dict[int, tuple[str, str]] = {
     18: ("the server refused the credentials", "check user, password and authSource in the url"),
@@ -31,10 +32,16 @@ _REFUSED: dict[int, tuple[str, str]] = {
     9: ("the server could not parse the filter or pipeline", "try it in a shell first"),
     14: ("the server refused a type in the filter, projection or pipeline", "try it in a shell first"),
     16410: ("the server refused a field path", "try the pipeline in a shell first"),
+    168: ("the server does not know an operator of the pipeline", "try the pipeline in a shell first"),
+    15959: ("the server refused a $match", "try the pipeline in a shell first"),
+    31253: ("the server refused the projection", "try it in a shell first"),
+    31254: ("the server refused the projection", "try it in a shell first"),
+    31325: ("the server refused the projection", "try it in a shell first"),
+    40323: ("the server refused a stage of the pipeline", "try the pipeline in a shell first"),
     40324: ("the pipeline has a stage that the server does not know", "try the pipeline in a shell first"),
     292: ("the query needs more memory than the server allows", "filter earlier, or index what is sorted by"),
 }
-_PARSING = (2, 9, 14, 16410, 40324)
+_PARSING = (2, 9, 14, 168, 15959, 16410, 31253, 31254, 31325, 40323, 40324)
 """Codes of what the server finds while it reads the query: its text speaks of what was configured."""
 _EXECUTION = re.compile(r"executor error|while executing", re.IGNORECASE)
 """What says that the same codes came later, from documents, whose values the text may quote."""
@@ -49,20 +56,23 @@ _TOO_OLD = {
 
 
 @contextmanager
-def mapped(source: str, operation: str) -> Iterator[None]:
-    """Turn what pymongo raises inside into errors that begin with `scan <source>: <operation>`."""
+def mapped(source: str, operation: str, *, configured: bool = True) -> Iterator[None]:
+    """Turn what pymongo raises inside into errors that begin with `scan <source>: <operation>`.
+
+    configured: what was sent is from the configuration alone, so that the server's text about it may be shown.
+    """
     try:
         yield
     except (errors.PyMongoError, BSONError) as error:
-        raise _error(f"scan {source}: {operation}", error) from error
+        raise _error(f"scan {source}: {operation}", error, configured) from error
 
 
-def _error(what: str, error: Exception) -> Exception:
+def _error(what: str, error: Exception, configured: bool) -> Exception:
     match error:
         case errors.InvalidURI() | errors.ConfigurationError():
             return ConfigError(f"{what}: {error}", hint="url: mongodb://host:27017/database")
         case errors.OperationFailure():
-            return _of_server(what, error)
+            return _of_server(what, error, configured)
         case errors.ServerSelectionTimeoutError():
             cause = str(error).partition(", Timeout:")[0].partition(" (configured timeouts")[0]
             return SourceUnavailableError(
@@ -71,6 +81,8 @@ def _error(what: str, error: Exception) -> Exception:
         case errors.ConnectionFailure():
             cause = str(error).partition(" (configured timeouts")[0]
             return SourceUnavailableError(f"{what}: the connection was lost: {cause}", hint="scan again")
+        case BSONError() if "recursion" in str(error):
+            return RecordError(f"{what}: {too_deep().message}")
         case BSONError():
             return RecordError(f"{what}: a document that is no valid BSON", hint="repair the collection: validate()")
         case errors.InvalidOperation():
@@ -79,7 +91,7 @@ def _error(what: str, error: Exception) -> Exception:
             return SourceError(f"{what}: {type(error).__name__}: {error}")
 
 
-def _of_server(what: str, error: errors.OperationFailure) -> SourceError:
+def _of_server(what: str, error: errors.OperationFailure, configured: bool) -> SourceError:
     code = error.code or 0
     if code in _TOO_OLD:
         return SourceUnavailableError(
@@ -92,7 +104,7 @@ def _of_server(what: str, error: errors.OperationFailure) -> SourceError:
         return SourceUnavailableError(f"{what}: {cause}", hint=hint)
     if code in _REFUSED:
         cause, hint = _REFUSED[code]
-        return SourceError(f"{what}: {cause}{_text_of(code, error)}", hint=hint)
+        return SourceError(f"{what}: {cause}{_text_of(code, error) if configured else ''}", hint=hint)
     # The server's own text may quote values of documents; the code's name does not.
     name = (error.details or {}).get("codeName") or "an error without name"
     if error.has_error_label("TransientTransactionError") or isinstance(error, errors.WTimeoutError):

@@ -98,7 +98,7 @@ class mongodb:  # noqa: N801  (users write `iterator: mongodb`)
                 yield batch.filter(pc.is_in(batch.column(ID), value_set=texts))
 
     def _batches(self, also: Mapping[str, Any], rows: int) -> Iterator[pa.RecordBatch]:
-        with mapped(self._ctx.source, f"read {self._name}"), ExitStack() as stack:
+        with mapped(self._ctx.source, f"read {self._name}", configured=not also), ExitStack() as stack:
             cursor = stack.enter_context(self._cursor(also, min(rows, FETCH_DOCUMENTS)))
             while documents := list(islice(cursor, rows)):
                 self._ctx.check_cancelled()
