@@ -15,9 +15,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
-__all__ = ["ChangeEvent", "CycleResult", "DifferError", "Project", "__version__", "open"]
+__all__ = ["ChangeEvent", "CycleResult", "DifferError", "Project", "RunOptions", "__version__", "open"]
 
 if TYPE_CHECKING:
+    from differ.cycle.procedure import RunOptions
     from differ.errors import DifferError
     from differ.model import ChangeEvent, CycleResult
     from differ.project import Project
@@ -27,6 +28,7 @@ _HOMES = {
     "CycleResult": "differ.model",
     "DifferError": "differ.errors",
     "Project": "differ.project",
+    "RunOptions": "differ.cycle.procedure",
 }
 
 

@@ -115,7 +115,12 @@ class Project:
         self.catalog.set_flag(self.settings.source(source).name, paused=False)
 
     def rebaseline(self, source: str, options: RunOptions | None = None) -> CycleResult:
-        """Scan now and make what is read the new base, without events; consumers of the source must bootstrap."""
+        """Scan now and make what is read the new base, without events; consumers of the source must bootstrap.
+
+        Raises UsageError for a dry run: there is nothing to compare that it could show.
+        """
+        if options is not None and options.dry_run:
+            raise UsageError(f"rebaseline {source}: it has no dry run", hint="a dry run of 'scan' shows the changes")
         self.catalog.set_flag(self.settings.source(source).name, rebaseline=True)
         return self.scan(source, options)
 

@@ -13,7 +13,7 @@ from typing import Any
 
 from differ.errors import redact
 
-TOLD_BY_COMMANDS = ("differ.cycle", "differ.executors", "py.warnings")
+TOLD_BY_COMMANDS = ("differ.cycle.procedure", "differ.cycle.place", "differ.executors", "py.warnings")
 
 
 class StderrHandler(logging.Handler):

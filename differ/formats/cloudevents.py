@@ -29,7 +29,7 @@ def event_lines(batch: EventBatch) -> Iterator[bytes]:
 def cloud_events(batch: EventBatch) -> Iterator[dict[str, Any]]:
     """Yield each event as the dict that its line is made of."""
     source = f"urn:uuid:{batch.stream}#{quote(batch.source, safe='')}"
-    keys = key_texts(batch.images("key"), batch.schema).to_pylist()
+    keys = key_texts(batch.images("key"), batch.key_schema).to_pylist()
     for key, event in zip(keys, event_objects(batch), strict=True):
         yield {
             "specversion": "1.0",
