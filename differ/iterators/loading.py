@@ -28,7 +28,7 @@ from types import CodeType, ModuleType
 from differ.errors import DifferError, IteratorError
 
 PACKAGE = "differ_project"
-_stamps: dict[str, frozenset[tuple[str, int, int, int]]] = {}
+_stamps: dict[str, frozenset[tuple[str, bytes]]] = {}
 _lock = threading.RLock()
 
 
@@ -89,12 +89,9 @@ def _make_package(name: str, path: list[str]) -> ModuleType:
     return module
 
 
-def _stamp(folder: Path) -> frozenset[tuple[str, int, int, int]]:
-    found = set()
-    for path in folder.rglob("*.py"):
-        status = path.stat()
-        found.add((str(path), status.st_size, status.st_mtime_ns, status.st_ino))
-    return frozenset(found)
+def _stamp(folder: Path) -> frozenset[tuple[str, bytes]]:
+    """What the files hold: their times move in steps of milliseconds, in which a program may write one twice."""
+    return frozenset((str(path), hashlib.sha256(path.read_bytes()).digest()) for path in folder.rglob("*.py"))
 
 
 def _execute(name: str, file: Path) -> ModuleType:
