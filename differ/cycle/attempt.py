@@ -67,7 +67,7 @@ class Attempt:
             first = next(stream, None)
         assert self.scan.schema is not None  # noqa: S101
         encoding = self.ground.encoding(self.scan.schema)
-        with self._timed("refingerprint"):
+        with self._timed("index"):
             index, refreshed = self.ground.index(encoding, self._places.spill)
         comparison = Comparison(self.source, index, encoding, matching=self.ground.same_key(encoding.schema))
         self._comparison = comparison
