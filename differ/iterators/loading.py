@@ -123,7 +123,7 @@ class _SourceLoader(importlib.machinery.SourceFileLoader):
         return code
 
 
-sys.meta_path.append(_Finder())
+sys.meta_path.insert(0, _Finder())  # before Python's own, which would cache bytecode
 
 
 def _import_error(file: Path, error: BaseException) -> IteratorError:
