@@ -253,7 +253,7 @@ def _ask_one(path: Path, action: str, module: str | None) -> list[dict[str, Any]
             connection.connect(short)
             connection.sendall(json.dumps({"do": action, "module": module}).encode() + b"\n")
             line = connection.makefile("rb").readline()
-        except (ConnectionRefusedError, FileNotFoundError):
+        except (ConnectionError, FileNotFoundError):  # it is gone, or goes just now
             path.unlink(missing_ok=True)
             return None
         except TimeoutError:
