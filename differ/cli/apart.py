@@ -6,7 +6,9 @@ built-in iterators read is scanned in this process: starting one costs about a s
 
 from __future__ import annotations
 
+import ctypes
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -25,6 +27,7 @@ from differ.schedule import COMMAND
 
 STOP_SECONDS = 10.0
 STEP_SECONDS = 0.1
+_PR_SET_PDEATHSIG = 1  # prctl(2)
 
 
 def needs_a_process(project: Project, unit: Sequence[str]) -> bool:
@@ -39,7 +42,7 @@ def scan_apart(session: Session, project: Project, unit: Sequence[str], *, wait:
     process is told to stop; the child is stopped with it.
     """
     command = [*COMMAND, "scan", "--source", unit[0], "--json", "--project", str(project.settings.project)]
-    command += ["--wait"] if wait else []
+    command += ["--with-parent", str(os.getpid()), *(["--wait"] if wait else [])]
     command += {-1: ["-q"], 1: ["-v"], 2: ["-vv"]}.get(session.verbosity, [])
     command += ["--log-format", session.log_format]
     child = _Child(command)
@@ -53,6 +56,13 @@ def scan_apart(session: Session, project: Project, unit: Sequence[str], *, wait:
     if code == InterruptedScanError.exit_code and not found:
         raise InterruptedScanError(f"scan {', '.join(unit)}: interrupted; nothing of it was committed")
     return [found.get(name) or _lost(project, name, code) for name in unit]
+
+
+def end_with(parent: int) -> None:
+    """Have the kernel kill this process when its parent ends, so that a killed scan leaves nobody with its locks."""
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:  # it ended before the kernel was told
+        os._exit(InterruptedScanError.exit_code)
 
 
 class _Child:

@@ -39,6 +39,7 @@ Unit = tuple[str, ...]
 @click.option("--fail-if-changed", is_flag=True, help="Exit with 1 when rows changed.")
 @click.option("--wait", is_flag=True, help="Where another process scans the source, wait for it.")
 @click.option("--explain", is_flag=True, help="Scan nothing; show how each source would be read and kept.")
+@click.option("--with-parent", type=int, hidden=True, help="End at once when this parent process ends.")
 @click.option("--limit", type=click.IntRange(min=0), default=20, show_default=True, help="Events that --dry-run shows.")
 @click.pass_obj
 def scan(  # noqa: PLR0913, PLR0917  (one for each option)
@@ -51,6 +52,7 @@ def scan(  # noqa: PLR0913, PLR0917  (one for each option)
     fail_if_changed: bool,
     wait: bool,
     explain: bool,
+    with_parent: int | None,
     limit: int,
 ) -> int:
     """Run one cycle now: scan, compare, commit.
@@ -58,6 +60,10 @@ def scan(  # noqa: PLR0913, PLR0917  (one for each option)
     Each source ends as committed, unchanged, held by a guard, or failed; one failure does not stop the others. The exit
     code is the worst: 5 corruption, 3 failed, 2 misconfigured, 4 held, 6 busy, 1 changed (with --fail-if-changed), 0.
     """
+    if with_parent is not None:
+        from differ.cli.apart import end_with
+
+        end_with(with_parent)
     with session.open() as project:
         units = _units(session, project, sources, group, everything)
         if unless_paused:

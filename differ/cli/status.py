@@ -126,13 +126,9 @@ def sources(session: Session) -> None:
         session.terminal.note("no sources: add one to scheduler.yaml")
 
 
-def _key(body: Mapping[str, Any]) -> str:
-    return ", ".join(body["key"]) or "(its own)"
-
-
 def _configured(settings: Settings, source: SourceSettings) -> dict[str, Any]:
     group = settings.group_of(source.name)
-    schedule = group.schedule if group else source.schedule
+    schedule = (group.schedule if group else None) or source.schedule
     columns = source.columns
     return {
         "source": source.name,

@@ -195,19 +195,9 @@ class Schema:
         kept = {column.name for column in chosen}
         return Schema(columns=chosen, key=tuple(name for name in self.key if name in kept))
 
-    def without(self, names: Iterable[str]) -> Schema:
-        """The schema without these columns."""
-        dropped = set(names)
-        return self.select(name for name in self.names if name not in dropped)
-
     def with_key(self, key: Iterable[str]) -> Schema:
         """The same columns under another key."""
         return replace(self, key=tuple(key))
-
-    def with_type(self, name: str, type_: LogicalType) -> Schema:
-        """The same columns with one of them of another type."""
-        columns = tuple(replace(column, type=type_) if column.name == name else column for column in self.columns)
-        return replace(self, columns=columns)
 
     def to_json(self) -> dict[str, Any]:
         """The catalog's form; `from_json` reads it back."""

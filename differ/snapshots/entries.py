@@ -21,7 +21,6 @@ from differ.storage.spill import Buckets
 
 HASHES = ("key_hi", "key_lo", "row_hi", "row_lo")
 SPILL_BITS = 6
-ENTRY_BYTES = 40
 
 
 def entry_schema(tolerated: pa.Schema) -> pa.Schema:

@@ -8,6 +8,7 @@ import pytest
 import differ
 from differ.errors import UsageError
 from tests.cli.shop import Shop, table
+from tests.cli.test_interrupts import wait_for_file
 
 HEAD = """import os, signal
 from differ.iterators import iterator
@@ -52,6 +53,18 @@ def test_a_killed_scan_is_not_running_for_ever(shop: Shop) -> None:
     (first,) = shop.ok("status", "--json").document["sources"]
     assert first["status"] == "failed"
     assert "its process ended in mid-scan" in first["last_error"]
+
+
+def test_a_killed_scan_leaves_nobody_with_its_lock(shop: Shop) -> None:
+    waits = "    open(ctx.project + '/reached', 'w').close()\n    __import__('time').sleep(600)\n    yield\n"
+    shop.plugin("waits", HEAD.format(name="waits") + waits)
+    shop.configure({"waits": {"iterator": "waits"}, "orders": table("orders")})
+    process = shop.start("scan", "--all")
+    wait_for_file(shop, process)
+    process.kill()
+    process.communicate(timeout=30)
+    shop.plugin("waits", HEAD.format(name="waits") + "    yield [{'id': 1}]\n")
+    assert shop.ok("scan", "--source", "waits", "--wait").code == 0
 
 
 def test_what_a_plugin_prints_is_no_result(shop: Shop) -> None:
