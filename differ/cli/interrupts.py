@@ -6,6 +6,8 @@ is kept, and raised at the end of it or asked for with `pending`.
 
 from __future__ import annotations
 
+import os
+import select
 import signal
 import threading
 from collections.abc import Iterator
@@ -32,11 +34,22 @@ class Interrupts:
             for number, handler in before.items():
                 signal.signal(number, handler)
 
-    def before_question(self) -> None:
-        """Let Ctrl-C end a read of the keyboard: polars puts a handler of its own in front that restarts such reads."""
-        if threading.current_thread() is threading.main_thread():
-            signal.siginterrupt(signal.SIGINT, True)
-            signal.siginterrupt(signal.SIGTERM, True)
+    def wait_for_line(self, descriptor: int) -> None:
+        """Wait until a line can be read there. A signal ends the wait, also one that comes just before it begins.
+
+        Inside Python's own `input` such a signal is only looked at after the next key.
+        """
+        if threading.current_thread() is not threading.main_thread():
+            return
+        read, write = os.pipe()
+        os.set_blocking(write, False)
+        before = signal.set_wakeup_fd(write, warn_on_full_buffer=False)
+        try:
+            select.select([descriptor, read], [], [])
+        finally:
+            signal.set_wakeup_fd(before)
+            os.close(read)
+            os.close(write)
 
     def shield(self) -> None:
         """Keep what comes from now on, until `release`; idempotent."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -37,8 +38,15 @@ class Session:
 
     def agrees(self, question: str) -> bool:
         """Ask the person a yes-or-no question on stderr; no is the default. Ctrl-C raises KeyboardInterrupt."""
-        self.interrupts.before_question()
-        return click.confirm(question, err=True)
+        while True:
+            click.echo(f"{question} [y/N]: ", nl=False, err=True)
+            self.interrupts.wait_for_line(sys.stdin.fileno())
+            answer = sys.stdin.readline().strip().lower()
+            if answer in ("y", "yes"):
+                return True
+            if answer in ("", "n", "no"):
+                return False
+            click.echo("answer y or n", err=True)
 
     @contextmanager
     def open(self) -> Iterator[Project]:
