@@ -16,18 +16,22 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from differ.config.loading import Environment, environment, find_project, load
     from differ.config.reference import reference_markdown
+    from differ.config.relay import (
+        BootstrapSettings,
+        MetricsSettings,
+        RelaySettings,
+        RetentionSettings,
+        TokenSettings,
+    )
     from differ.config.scalars import Limit
     from differ.config.schema import json_schema
     from differ.config.settings import (
         ExecutorSettings,
         GroupSettings,
         MappingSettings,
-        RelaySettings,
-        RetentionSettings,
         Settings,
         SinkSettings,
         StorageSettings,
-        TokenSettings,
     )
     from differ.config.show import shown
     from differ.config.source import (
@@ -42,18 +46,16 @@ if TYPE_CHECKING:
 _MODULES = {
     "loading": ("Environment", "environment", "find_project", "load"),
     "reference": ("reference_markdown",),
+    "relay": ("BootstrapSettings", "MetricsSettings", "RelaySettings", "RetentionSettings", "TokenSettings"),
     "scalars": ("Limit",),
     "schema": ("json_schema",),
     "settings": (
         "ExecutorSettings",
         "GroupSettings",
         "MappingSettings",
-        "RelaySettings",
-        "RetentionSettings",
         "Settings",
         "SinkSettings",
         "StorageSettings",
-        "TokenSettings",
     ),
     "show": ("shown",),
     "source": (
@@ -68,6 +70,7 @@ _MODULES = {
 _HOME = {name: module for module, names in _MODULES.items() for name in names}
 
 __all__ = [
+    "BootstrapSettings",
     "ColumnsSettings",
     "Environment",
     "ExecutorSettings",
@@ -75,6 +78,7 @@ __all__ = [
     "GuardSettings",
     "Limit",
     "MappingSettings",
+    "MetricsSettings",
     "RelaySettings",
     "RetentionSettings",
     "RowsGuard",

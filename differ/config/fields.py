@@ -193,6 +193,19 @@ Listen = Annotated[
 ]
 
 
+def _check_http_url(value: str) -> str:
+    if not re.fullmatch(_HTTP_URL[1:-1], value):
+        raise ValueError(
+            "expected the URL of a server such as http://127.0.0.1:7070, without user, query or '/' at its end"
+        )
+    return value
+
+
+_HTTP_URL = r"^https?://(\[[0-9a-fA-F:.]+\]|[A-Za-z0-9.\-]+)(:[0-9]{1,5})?(/[A-Za-z0-9._~\-]+)*$"
+HttpURL = Annotated[str, AfterValidator(_check_http_url), _schema(_text(_HTTP_URL))]
+"""Where an HTTP server is, perhaps below a path."""
+
+
 def _project(info: ValidationInfo) -> Path:
     """The project's folder while loading a file; the working directory where settings are made in code."""
     context = info.context if isinstance(info.context, dict) else {}

@@ -123,6 +123,7 @@ _KINDS = {
     "_resolve_folder": "folder",
     "_resolve_database": "URL",
     "_check_listen": "host:port",
+    "_check_http_url": "URL",
 }
 
 

@@ -16,15 +16,14 @@ from pydantic import Field, PrivateAttr, field_validator
 from differ.config.fields import (
     Columns,
     DatabaseURL,
-    Duration,
     Folder,
-    Listen,
     Name,
     Section,
     Size,
     Workers,
 )
 from differ.config.problems import suggestion
+from differ.config.relay import BootstrapSettings, MetricsSettings, RelaySettings
 from differ.config.source import ScheduleSettings, SourceSettings
 from differ.errors import UsageError
 
@@ -67,62 +66,6 @@ class GroupSettings(Section):
         None,
         description="When to scan the group; it counts instead of its sources' own schedules.",
         examples=["{every: 5m}"],
-    )
-
-
-class RetentionSettings(Section):
-    """What the relay keeps. Nothing that a registered consumer still needs is removed, up to a cap."""
-
-    age_seconds: Duration = Field(
-        7 * 86400.0, alias="age", description="Events older than this may be removed.", examples=["7d"]
-    )
-    size_bytes: Size = Field(
-        10 * 1024**3,
-        alias="size",
-        description="Past this size the oldest events may be removed.",
-        examples=["10GiB"],
-    )
-    hold_for_consumers_bytes: Size = Field(
-        20 * 1024**3,
-        alias="hold_for_consumers",
-        description="The size up to which events are kept for a registered consumer that is behind.",
-        examples=["20GiB"],
-    )
-
-
-class TokenSettings(Section):
-    """Bearer tokens of the HTTP interface; a right without a token is open on loopback only."""
-
-    read: str | None = Field(
-        None,
-        min_length=1,
-        description="Read events, snapshots and status.",
-        examples=["env:DIFFER_READ_TOKEN"],
-        repr=False,
-    )
-    consume: str | None = Field(
-        None, min_length=1, description="Register consumers and move checkpoints.",
-        examples=["env:DIFFER_CONSUME_TOKEN"], repr=False,
-    )  # fmt: skip
-    admin: str | None = Field(
-        None, min_length=1, description="Scan, pause, resume, approve, reject.",
-        examples=["env:DIFFER_ADMIN_TOKEN"], repr=False,
-    )  # fmt: skip
-
-
-class RelaySettings(Section):
-    """The durable buffer of events and the server that streams them."""
-
-    listen: Listen = Field("127.0.0.1:7070", description="host:port to listen on.", examples=["127.0.0.1:7070"])
-    retention: RetentionSettings = Field(
-        default_factory=RetentionSettings,
-        description="What is kept.",
-        examples=["{age: 7d, size: 10GiB}"],
-    )
-    tokens: TokenSettings = Field(
-        default_factory=TokenSettings,
-        description="Bearer tokens by right.",
-        examples=["{read: env:DIFFER_READ_TOKEN}"],
     )
 
 
@@ -205,6 +148,16 @@ class Settings(Section):
         default_factory=RelaySettings,
         description="The durable buffer of events and its server.",
         examples=["{listen: 127.0.0.1:7070}"],
+    )
+    bootstrap: BootstrapSettings = Field(
+        default_factory=BootstrapSettings,
+        description="How consumers that are new or fell too far behind are served.",
+        examples=["{lease: 10m}"],
+    )
+    metrics: MetricsSettings = Field(
+        default_factory=MetricsSettings,
+        description="Where measures are sent, besides `/metrics` of the relay.",
+        examples=["{graphite: 127.0.0.1:2003}"],
     )
     sinks: dict[Name, SinkSettings] = Field(
         default_factory=dict,

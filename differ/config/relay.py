@@ -1,0 +1,143 @@
+"""The settings of what serves consumers: `relay:`, `bootstrap:` and `metrics:` of scheduler.yaml; the field texts
+are the reference page.
+
+Invariant: frozen, and every default is the documented one. A URL that is not given follows from where the port is
+opened, so that one machine needs none.
+"""
+
+from __future__ import annotations
+
+from typing import Self
+
+from pydantic import Field, model_validator
+
+from differ.config.fields import Duration, HttpURL, Listen, Section, Size
+
+
+class RetentionSettings(Section):
+    """What the relay keeps. Nothing that a registered consumer still needs is removed, up to a cap."""
+
+    age_seconds: Duration = Field(
+        7 * 86400.0, alias="age", description="Events older than this may be removed.", examples=["7d"]
+    )
+    size_bytes: Size = Field(
+        10 * 1024**3,
+        alias="size",
+        description="Past this size the oldest events may be removed.",
+        examples=["10GiB"],
+    )
+    hold_for_consumers_bytes: Size = Field(
+        20 * 1024**3,
+        alias="hold_for_consumers",
+        description="The size up to which events are kept for a registered consumer that is behind.",
+        examples=["20GiB"],
+    )
+
+
+class TokenSettings(Section):
+    """Bearer tokens of the HTTP interface; a right without a token is open on loopback only."""
+
+    read: str | None = Field(
+        None,
+        min_length=1,
+        description="Read events, snapshots and status.",
+        examples=["env:DIFFER_READ_TOKEN"],
+        repr=False,
+    )
+    consume: str | None = Field(
+        None, min_length=1, description="Register consumers and move checkpoints.",
+        examples=["env:DIFFER_CONSUME_TOKEN"], repr=False,
+    )  # fmt: skip
+    admin: str | None = Field(
+        None, min_length=1, description="Scan, pause, resume, approve, reject, and start and stop modules.",
+        examples=["env:DIFFER_ADMIN_TOKEN"], repr=False,
+    )  # fmt: skip
+
+
+class RelaySettings(Section):
+    """The durable buffer of events and the server that streams them."""
+
+    listen: Listen = Field(
+        "127.0.0.1:7070",
+        description="host:port to listen on; port 0 takes a free one, which the log names.",
+        examples=["127.0.0.1:7070"],
+    )
+    url: HttpURL | None = Field(
+        None,
+        description="Where sinks reach the relay; by default at the port of `listen` on this machine.",
+        examples=["https://relay.example.net"],
+    )
+    retention: RetentionSettings = Field(
+        default_factory=RetentionSettings,
+        description="What is kept.",
+        examples=["{age: 7d, size: 10GiB}"],
+    )
+    tokens: TokenSettings = Field(
+        default_factory=TokenSettings,
+        description="Bearer tokens by right.",
+        examples=["{read: env:DIFFER_READ_TOKEN}"],
+    )
+
+    @property
+    def reach(self) -> str:
+        """The URL at which this project's sinks and commands reach the relay."""
+        return self.url or local_url(self.listen)
+
+
+class BootstrapSettings(Section):
+    """What gives a consumer the states to begin with; beside the relay in one process it shares the relay's port."""
+
+    listen: Listen = Field(
+        "127.0.0.1:7071",
+        description="host:port to listen on where the relay runs in another process.",
+        examples=["127.0.0.1:7071"],
+    )
+    url: HttpURL | None = Field(
+        None,
+        description="Where a relay without this module sends consumers that must bootstrap.",
+        examples=["http://127.0.0.1:7071"],
+    )
+    lease_seconds: Duration = Field(
+        600.0,
+        alias="lease",
+        description="How long all is kept for a bootstrapping consumer after its last call, at least 1s.",
+        examples=["10m"],
+    )
+
+    @model_validator(mode="after")
+    def _long_enough(self) -> Self:
+        if self.lease_seconds < 1:
+            raise ValueError("'lease' is at least 1s")
+        return self
+
+
+class MetricsSettings(Section):
+    """Measures for those who do not scrape `/metrics` of the relay with Prometheus."""
+
+    graphite: Listen | None = Field(
+        None,
+        description="host:port of a Graphite server (plaintext protocol) that every measure is sent to.",
+        examples=["127.0.0.1:2003"],
+    )
+    prefix: str = Field(
+        "differ",
+        pattern=r"^[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*$",
+        description="What the names begin with in Graphite.",
+        examples=["differ"],
+    )
+    every_seconds: Duration = Field(
+        60.0, alias="every", description="Time from one sending to the next, at least 1s.", examples=["60s"]
+    )
+
+    @model_validator(mode="after")
+    def _seldom_enough(self) -> Self:
+        if self.every_seconds < 1:
+            raise ValueError("'every' is at least 1s")
+        return self
+
+
+def local_url(listen: str) -> str:
+    """The URL of a port of this machine: `0.0.0.0` and `[::]` are no addresses to call."""
+    host, _, port = listen.rpartition(":")
+    host = {"0.0.0.0": "127.0.0.1", "[::]": "[::1]"}.get(host, host)  # noqa: S104
+    return f"http://{host}:{port}"
