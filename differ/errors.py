@@ -16,7 +16,17 @@
     ├── HeldError                   exit 4   a guard holds the cycle, or what was held is superseded
     ├── CorruptionError             exit 5   bytes at rest are not what was written
     ├── BusyError                   exit 6   another writer holds the source
-    ├── RelayError                  exit 7
+    ├── RelayError                  exit 7   between relay and consumer; `code` and `status` as over HTTP
+    │   ├── ScnTooOldError          exit 7   SCN_TOO_OLD: retention or a floor stands above the SCN; bootstrap
+    │   ├── ScnAheadError           exit 7   SCN_AHEAD: past the head
+    │   ├── StreamChangedError      exit 7   STREAM_CHANGED: another SCN timeline than the cursor's
+    │   ├── FencedError             exit 7   FENCED: another member owns the partition now
+    │   ├── BootstrapGoneError      exit 7   BOOTSTRAP_GONE: the pin was let go or its lease ended
+    │   ├── AccessError             exit 7   UNAUTHORIZED or FORBIDDEN: a token is missing, wrong or too weak
+    │   ├── RelayUnavailableError   exit 7   transient: the relay cannot be reached or cannot answer now
+    │   ├── ConsumerError           exit 7   a consumer's callback kept failing
+    │   └── SinkError               exit 7   a destination refused a record or a set-up
+    │       └── SinkUnavailableError exit 7  transient: a destination cannot be reached
     └── InterruptedScanError             exit 130
 
 An error says operation, object, cause and what to do next: `read snapshot orders/41: checksum mismatch in
@@ -145,9 +155,97 @@ class BusyError(DifferError):
 
 
 class RelayError(DifferError):
-    """The relay refused or could not be reached."""
+    """Between relay and consumer; `code` is what an HTTP answer names, `status` its status."""
 
     exit_code = 7
+    code = "RELAY_ERROR"
+    status = 500
+
+
+class ScnTooOldError(RelayError):
+    """Events after the SCN were let go, or a source's floor stands above it: the consumer bootstraps.
+
+    oldest: the oldest SCN that can be read. source: whose floor it is, or None for retention.
+    """
+
+    code = "SCN_TOO_OLD"
+    status = 410
+
+    def __init__(
+        self, message: str, *, hint: str | None = None, oldest: int | None = None, source: str | None = None
+    ) -> None:
+        super().__init__(message, hint=hint)
+        self.oldest, self.source = oldest, source
+
+
+class ScnAheadError(RelayError):
+    """The SCN is past the head of the stream; `head` says where that is."""
+
+    code = "SCN_AHEAD"
+    status = 409
+
+    def __init__(self, message: str, *, hint: str | None = None, head: int | None = None) -> None:
+        super().__init__(message, hint=hint)
+        self.head = head
+
+
+class StreamChangedError(RelayError):
+    """The cursor is of another SCN timeline: another stream id, or another chain at that SCN."""
+
+    code = "STREAM_CHANGED"
+    status = 409
+
+
+class FencedError(RelayError):
+    """Another member of the consumer group owns the partition now; what this one says of it no longer counts."""
+
+    code = "FENCED"
+    status = 409
+
+
+class BootstrapGoneError(RelayError):
+    """The bootstrap's pin was let go, or its lease ended: begin a new one."""
+
+    code = "BOOTSTRAP_GONE"
+    status = 410
+
+
+class AccessError(RelayError):
+    """A token is missing or wrong (401), or gives too little right (403)."""
+
+    code = "UNAUTHORIZED"
+    status = 401
+
+    def __init__(self, message: str, *, hint: str | None = None, forbidden: bool = False) -> None:
+        super().__init__(message, hint=hint)
+        if forbidden:
+            self.code, self.status = "FORBIDDEN", 403
+
+
+class RelayUnavailableError(RelayError):
+    """The relay cannot be reached, broke off, or cannot answer now."""
+
+    code = "UNAVAILABLE"
+    status = 503
+    transient = True
+
+
+class ConsumerError(RelayError):
+    """A consumer's callback kept failing, and its events go nowhere else."""
+
+    code = "CONSUMER_FAILED"
+
+
+class SinkError(RelayError):
+    """A destination refused a record, or is not set up as it must be."""
+
+    code = "SINK_FAILED"
+
+
+class SinkUnavailableError(SinkError):
+    """A destination cannot be reached, or is too busy."""
+
+    transient = True
 
 
 class InterruptedScanError(DifferError):
