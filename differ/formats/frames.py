@@ -84,7 +84,7 @@ def encode_frame(batch: EventBatch, cursor: Cursor, page: str | None = None) -> 
     sink = pa.BufferOutputStream()
     with pa.ipc.new_stream(sink, events.schema, options=pa.ipc.IpcWriteOptions(compression=compression)) as writer:
         writer.write_batch(events)
-    body = sink.getvalue().to_pybytes()
+    body: bytes = sink.getvalue().to_pybytes()
     return len(body).to_bytes(LENGTH_BYTES, "little") + body
 
 
