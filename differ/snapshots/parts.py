@@ -124,13 +124,22 @@ class PartWriter:
 class PartReader:
     """Reads the rows of a snapshot's parts by location; a part is verified when it is first opened.
 
-    At most OPEN_FILES stay open; the one opened first is let go for another.
+    At most OPEN_FILES stay open; the one opened first is let go for another. One reader belongs to one thread;
+    readers of the same parts may share `verified`, so that a part is hashed once and not once a reader.
     """
 
-    def __init__(self, root: Path, parts: Sequence[Part], schema: pa.Schema, what: str) -> None:
+    def __init__(
+        self,
+        root: Path,
+        parts: Sequence[Part],
+        schema: pa.Schema,
+        what: str,
+        *,
+        verified: dict[int, Path] | None = None,
+    ) -> None:
         self._root, self._parts, self._schema, self._what = root, parts, schema, what
         self._open: dict[int, pq.ParquetFile] = {}
-        self._verified: dict[int, Path] = {}
+        self._verified: dict[int, Path] = {} if verified is None else verified
 
     def take(
         self, locations: np.ndarray[Any, np.dtype[np.int64]], *, columns: Sequence[str] | None = None
@@ -144,16 +153,22 @@ class PartReader:
                 pieces.extend(self._take_part(number, locations[start:stop] - part.first_row, schema))
         return pa.concat_batches(pieces) if pieces else pa.RecordBatch.from_pylist([], schema=schema)
 
-    def groups(self, *, columns: Sequence[str] | None = None) -> Iterator[tuple[int, pa.RecordBatch]]:
-        """All rows, dead ones too, a row group at a time: (location of the first, rows)."""
+    def groups(self, *, columns: Sequence[str] | None = None, start: int = 0) -> Iterator[tuple[int, pa.RecordBatch]]:
+        """All rows, dead ones too, a row group at a time: (location of the first, rows).
+
+        start: groups that end at or before this location are neither opened nor decoded.
+        """
         schema = self._schema if columns is None else pa.schema([self._schema.field(name) for name in columns])
         for number, part in enumerate(self._parts):
+            if part.end_row <= start:
+                continue
             first = part.first_row
             file = self._file(number)
             for group in range(file.metadata.num_row_groups):
-                batch = self._read_group(file, group, schema)
-                yield first, batch
-                first += batch.num_rows
+                end = first + file.metadata.row_group(group).num_rows
+                if end > start:
+                    yield first, self._read_group(file, group, schema)
+                first = end
 
     def _take_part(
         self, number: int, rows: np.ndarray[Any, np.dtype[np.int64]], schema: pa.Schema

@@ -53,7 +53,7 @@ class Snapshot:
     @cached_property
     def index(self) -> Index:
         """The fingerprint index, memory-mapped."""
-        with self._reading():
+        with self.reading():
             return open_index(self.root, self.manifest.index, self.manifest.source)
 
     @cached_property
@@ -63,7 +63,7 @@ class Snapshot:
 
     def take(self, locations: np.ndarray[Any, np.dtype[np.int64]]) -> pa.RecordBatch:
         """The rows at these ascending locations."""
-        with self._reading():
+        with self.reading():
             return self.parts.take(locations)
 
     def located(
@@ -71,7 +71,7 @@ class Snapshot:
     ) -> Iterator[tuple[np.ndarray[Any, np.dtype[np.int64]], pa.RecordBatch]]:
         """Live rows with their locations, one row group at a time, in location order."""
         alive = self.index.live(self.manifest.part_rows)
-        with self._reading():
+        with self.reading():
             for first, group in self.parts.groups(columns=columns):
                 locations = np.arange(first, first + group.num_rows, dtype=np.int64)
                 if alive is None:
@@ -82,7 +82,7 @@ class Snapshot:
                     yield locations[mask], group.filter(pa.array(mask))
 
     @contextmanager
-    def _reading(self) -> Iterator[None]:
+    def reading(self) -> Iterator[None]:
         try:
             yield
         except CorruptionError as error:
