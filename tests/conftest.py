@@ -12,11 +12,22 @@ from typing import TypeVar
 import pytest
 from hypothesis import HealthCheck, settings
 
-from tests.servers import MariaDB, MongoDB, PostgreSQL, Server, ServerUnavailableError
+from tests.servers import (
+    NATS,
+    Elasticsearch,
+    Kafka,
+    MariaDB,
+    MongoDB,
+    OpenSearch,
+    PostgreSQL,
+    Server,
+    ServerUnavailableError,
+)
 
 S = TypeVar("S", bound=Server)
 
-SERVER_FIXTURES = {name for server in ("postgresql", "mariadb", "mongodb") for name in (server, f"{server}_url")}
+SERVERS = ("postgresql", "mariadb", "mongodb", "nats", "kafka", "elasticsearch", "opensearch")
+SERVER_FIXTURES = {name for server in SERVERS for name in (server, f"{server}_url")}
 
 # A failure prints a blob that reproduces it. No deadlines in CI: a busy machine is not a bug.
 settings.register_profile("default", derandomize=False, print_blob=True, deadline=2000)
@@ -55,6 +66,30 @@ def mongodb() -> Iterator[MongoDB]:
     yield from serve(MongoDB())
 
 
+@pytest.fixture(scope="session")
+def nats() -> Iterator[NATS]:
+    """A running NATS server with JetStream."""
+    yield from serve(NATS())
+
+
+@pytest.fixture(scope="session")
+def kafka() -> Iterator[Kafka]:
+    """A running Kafka-protocol server."""
+    yield from serve(Kafka())
+
+
+@pytest.fixture(scope="session")
+def elasticsearch() -> Iterator[Elasticsearch]:
+    """A running server with Elasticsearch's API, for the official client."""
+    yield from serve(Elasticsearch())
+
+
+@pytest.fixture(scope="session")
+def opensearch() -> Iterator[OpenSearch]:
+    """A running server with OpenSearch's API and its rules of versions."""
+    yield from serve(OpenSearch())
+
+
 @pytest.fixture
 def postgresql_url(postgresql: PostgreSQL) -> Iterator[str]:
     """The SQLAlchemy URL of a fresh, empty PostgreSQL database."""
@@ -71,6 +106,34 @@ def mariadb_url(mariadb: MariaDB) -> Iterator[str]:
 def mongodb_url(mongodb: MongoDB) -> Iterator[str]:
     """The URL of a fresh, empty database on a MongoDB-protocol server; its path is the database's name."""
     yield from fresh_database(mongodb)
+
+
+@pytest.fixture
+def nats_url(nats: NATS) -> str:
+    """The URL of a NATS server with JetStream; `nats.create_database()` makes a stream of the test's own."""
+    nats.ensure()
+    return nats.url()
+
+
+@pytest.fixture
+def kafka_url(kafka: Kafka) -> str:
+    """The bootstrap servers of a Kafka-protocol server; `kafka.create_database()` names topics of the test's own."""
+    kafka.ensure()
+    return kafka.url()
+
+
+@pytest.fixture
+def elasticsearch_url(elasticsearch: Elasticsearch) -> str:
+    """The URL of a server with Elasticsearch's API; `create_database()` names indices of the test's own."""
+    elasticsearch.ensure()
+    return elasticsearch.url()
+
+
+@pytest.fixture
+def opensearch_url(opensearch: OpenSearch) -> str:
+    """The URL of a server with OpenSearch's API; `create_database()` names indices of the test's own."""
+    opensearch.ensure()
+    return opensearch.url()
 
 
 def serve(server: S) -> Iterator[S]:

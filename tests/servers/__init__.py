@@ -6,9 +6,22 @@
 One file per server. What they share (start, stop, kill, freeze, restart, clean up) is in `process`.
 """
 
+from tests.servers.elasticsearch import Elasticsearch, OpenSearch
+from tests.servers.kafka import Kafka
 from tests.servers.mariadb import MariaDB
 from tests.servers.mongodb import MongoDB
+from tests.servers.nats import NATS
 from tests.servers.postgresql import PostgreSQL
 from tests.servers.process import Server, ServerUnavailableError
 
-__all__ = ["MariaDB", "MongoDB", "PostgreSQL", "Server", "ServerUnavailableError"]
+__all__ = [
+    "NATS",
+    "Elasticsearch",
+    "Kafka",
+    "MariaDB",
+    "MongoDB",
+    "OpenSearch",
+    "PostgreSQL",
+    "Server",
+    "ServerUnavailableError",
+]

@@ -2,9 +2,9 @@
 
 import sys
 
-from tests.servers import MariaDB, MongoDB, PostgreSQL, ServerUnavailableError
+from tests.servers import NATS, Elasticsearch, Kafka, MariaDB, MongoDB, OpenSearch, PostgreSQL, ServerUnavailableError
 
-SERVERS = {server.name: server for server in (PostgreSQL, MariaDB, MongoDB)}
+SERVERS = {server.name: server for server in (PostgreSQL, MariaDB, MongoDB, NATS, Kafka, Elasticsearch, OpenSearch)}
 
 for name in sys.argv[1:] or SERVERS:
     try:
