@@ -28,12 +28,20 @@ if TYPE_CHECKING:
     from differ.config.settings import (
         ExecutorSettings,
         GroupSettings,
-        MappingSettings,
         Settings,
-        SinkSettings,
         StorageSettings,
     )
     from differ.config.show import shown
+    from differ.config.sink import (
+        BatchSettings,
+        FilterSettings,
+        HookSettings,
+        MappingRules,
+        MappingSettings,
+        RefusedSettings,
+        RetrySettings,
+        SinkSettings,
+    )
     from differ.config.source import (
         ColumnsSettings,
         GuardSettings,
@@ -52,12 +60,20 @@ _MODULES = {
     "settings": (
         "ExecutorSettings",
         "GroupSettings",
-        "MappingSettings",
         "Settings",
-        "SinkSettings",
         "StorageSettings",
     ),
     "show": ("shown",),
+    "sink": (
+        "BatchSettings",
+        "FilterSettings",
+        "HookSettings",
+        "MappingRules",
+        "MappingSettings",
+        "RefusedSettings",
+        "RetrySettings",
+        "SinkSettings",
+    ),
     "source": (
         "ColumnsSettings",
         "GuardSettings",
@@ -70,17 +86,23 @@ _MODULES = {
 _HOME = {name: module for module, names in _MODULES.items() for name in names}
 
 __all__ = [
+    "BatchSettings",
     "BootstrapSettings",
     "ColumnsSettings",
     "Environment",
     "ExecutorSettings",
+    "FilterSettings",
     "GroupSettings",
     "GuardSettings",
+    "HookSettings",
     "Limit",
+    "MappingRules",
     "MappingSettings",
     "MetricsSettings",
+    "RefusedSettings",
     "RelaySettings",
     "RetentionSettings",
+    "RetrySettings",
     "RowsGuard",
     "ScheduleSettings",
     "Settings",

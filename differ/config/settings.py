@@ -24,6 +24,7 @@ from differ.config.fields import (
 )
 from differ.config.problems import suggestion
 from differ.config.relay import BootstrapSettings, MetricsSettings, RelaySettings
+from differ.config.sink import SinkSettings
 from differ.config.source import ScheduleSettings, SourceSettings
 from differ.errors import UsageError
 
@@ -66,39 +67,6 @@ class GroupSettings(Section):
         None,
         description="When to scan the group; it counts instead of its sources' own schedules.",
         examples=["{every: 5m}"],
-    )
-
-
-class MappingSettings(Section):
-    """How a record becomes what the destination stores."""
-
-    rename: dict[str, str] = Field(
-        default_factory=dict, description="Column -> the destination's field.", examples=["{total: amount}"]
-    )
-    exclude: Columns = Field((), description="Columns that are not written.", examples=["[internal]"])
-    nest: dict[str, str] = Field(
-        default_factory=dict,
-        description="Column -> the dotted path of a nested field.",
-        examples=["{customer_name: customer.name}"],
-    )
-
-
-class SinkSettings(Section):
-    """A destination that is kept equal to one or more sources."""
-
-    name: str = Field("", alias="(name)")
-    kind: str = Field(min_length=1, description="What writes it.", examples=["elasticsearch"])
-    sources: Columns = Field(min_length=1, description="The sources that it follows.", examples=["[orders]"])
-    options: dict[str, Any] = Field(
-        default_factory=dict,
-        description="The sink's own options.",
-        examples=['{url: "http://127.0.0.1:9200", index: orders}'],
-        repr=False,
-    )
-    mapping: MappingSettings = Field(
-        default_factory=MappingSettings,
-        description="How a record becomes what the destination stores.",
-        examples=["{exclude: [internal]}"],
     )
 
 
