@@ -2,5 +2,16 @@
 
 from differ.catalog.catalog import Catalog
 from differ.catalog.entries import CycleEntry, SegmentEntry, SourceEntry, StreamEntry, WindowEntry
+from differ.catalog.standing import Behind, Floor, Standing
 
-__all__ = ["Catalog", "CycleEntry", "SegmentEntry", "SourceEntry", "StreamEntry", "WindowEntry"]
+__all__ = [
+    "Behind",
+    "Catalog",
+    "CycleEntry",
+    "Floor",
+    "SegmentEntry",
+    "SourceEntry",
+    "Standing",
+    "StreamEntry",
+    "WindowEntry",
+]

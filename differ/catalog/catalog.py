@@ -4,7 +4,7 @@ Everything a cycle writes lies in files that nothing refers to, until `commit` (
 and SCN range visible together. Readers start here. All methods may be called from any thread.
 
 Invariant: head_scn is the last SCN of the last window; windows are contiguous; the chain of a window is the hash of the
-one before it and of what the window holds.
+one before it and of what the window holds. A floor that is raised has a number above all floors before it.
 """
 
 from __future__ import annotations
@@ -30,6 +30,8 @@ from differ.catalog.reading import CatalogReader
 from differ.errors import StorageError, UsageError
 
 GENESIS = "0" * 64
+FRESH = {"epoch": 0, "cycles": 0, "floor_scn": 0, "floor_number": 0, "paused": False, "rebaseline": False}
+"""A source before its first cycle."""
 
 
 def now() -> datetime:
@@ -71,8 +73,10 @@ class Catalog(CatalogReader):
         with self.writing() as connection:
             tables.metadata.create_all(connection)
             if connection.execute(select(tables.stream.c.id)).first() is None:
-                first = {"id": 1, "format": tables.FORMAT, "stream_id": str(uuid.uuid4()), "head_scn": 0}
-                connection.execute(insert(tables.stream).values(**first, created_at=to_text(now()), chain=GENESIS))
+                first = {"id": 1, "format": tables.FORMAT, "stream_id": str(uuid.uuid4()), "created_at": to_text(now())}
+                first |= {"head_scn": 0, "chain": GENESIS, "floors": 0, "segment_bytes": 0}
+                first |= {"kept_after_scn": 0, "kept_after_chain": GENESIS}
+                connection.execute(insert(tables.stream).values(**first))
 
     def _check_format(self, found: int) -> None:
         if found != tables.FORMAT:
@@ -87,8 +91,7 @@ class Catalog(CatalogReader):
         with self.writing() as connection:
             row = connection.execute(select(table).where(table.c.name == source)).first()
             if row is None:
-                fresh = {"epoch": 0, "cycles": 0, "floor_scn": 0, "paused": False, "rebaseline": False}
-                connection.execute(insert(table).values(name=source, **fresh))
+                connection.execute(insert(table).values(name=source, **FRESH))
             connection.execute(
                 update(table).where(table.c.name == source).values(epoch=table.c.epoch + 1, cycles=table.c.cycles + 1)
             )
@@ -128,8 +131,7 @@ class Catalog(CatalogReader):
         values = {name: value for name, value in (("paused", paused), ("rebaseline", rebaseline)) if value is not None}
         with self.writing() as connection:
             if connection.execute(select(table.c.name).where(table.c.name == source)).first() is None:
-                fresh = {"epoch": 0, "cycles": 0, "floor_scn": 0, "paused": False, "rebaseline": False}
-                connection.execute(insert(table).values(name=source, **(fresh | values)))
+                connection.execute(insert(table).values(name=source, **(FRESH | values)))
             else:
                 connection.execute(update(table).where(table.c.name == source).values(**values))
 
@@ -150,23 +152,31 @@ class Catalog(CatalogReader):
             _forget(connection, source)
 
     def let_windows_go(self, last_scn: int) -> None:
-        """Stop referring to the windows up to this one, whose last SCN is given; their files are swept later."""
+        """Stop referring to the windows up to this one, whose last SCN is given; their files are swept later.
+
+        The stream keeps the boundary, so that a cursor that stands just there can still be verified. Idempotent.
+        """
         windows, segments = tables.windows, tables.segments
         with self.writing() as connection:
-            gone = select(windows.c.first_scn).where(windows.c.last_scn <= last_scn)
-            connection.execute(segments.delete().where(segments.c.window_first.in_(gone)))
+            gone = (windows.c.last_scn <= last_scn,)
+            newest = connection.execute(
+                select(windows).where(*gone).order_by(windows.c.last_scn.desc()).limit(1)
+            ).first()
+            if newest is None:
+                return
+            boundary = {"kept_after_scn": newest.last_scn, "kept_after_chain": newest.chain}
+            connection.execute(segments.delete().where(segments.c.window_first <= newest.first_scn))
             connection.execute(windows.delete().where(windows.c.last_scn <= last_scn))
+            connection.execute(update(tables.stream).values(**boundary))
 
     def lose_segment(self, segment: SegmentEntry) -> None:
         """Stop referring to a damaged segment and raise its source's floor to the segment's last SCN."""
         table = tables.sources
         with self.writing() as connection:
             connection.execute(tables.segments.delete().where(tables.segments.c.first_scn == segment.first_scn))
-            connection.execute(
-                update(table)
-                .where(table.c.name == segment.source, table.c.floor_scn < segment.last_scn)
-                .values(floor_scn=segment.last_scn)
-            )
+            behind = (table.c.name == segment.source, table.c.floor_scn < segment.last_scn)
+            if connection.execute(select(table.c.name).where(*behind)).first() is not None:
+                raise_floor(connection, segment.source, segment.last_scn)
 
     def lose_snapshot(self, source: str, cycle: int) -> None:
         """Stop referring to a damaged snapshot; without its current one a source makes a new base at its next cycle."""
@@ -189,8 +199,8 @@ class Catalog(CatalogReader):
     def unborn(source: str) -> SourceEntry:
         """What `source` would give before the first cycle, for a dry run."""
         return SourceEntry(
-            name=source, epoch=0, cycles=0, current=None, seen_at=None, floor_scn=0, paused=False, rebaseline=False,
-            absent=None, position=None,
+            name=source, epoch=0, cycles=0, current=None, seen_at=None, floor_scn=0, floor_number=0, paused=False,
+            rebaseline=False, absent=None, position=None,
         )  # fmt: skip
 
 
@@ -202,6 +212,14 @@ def write_cycle(connection: Connection, body: dict[str, Any]) -> None:
     where = (tables.cycles.c.source == full["source"], tables.cycles.c.cycle == full["cycle"])
     if connection.execute(update(tables.cycles).where(*where).values(**full)).rowcount == 0:
         connection.execute(insert(tables.cycles).values(**full))
+
+
+def raise_floor(connection: Connection, source: str, scn: int) -> None:
+    """Raise a source's floor to an SCN, which may be the one where it stands: the number tells the two apart."""
+    connection.execute(update(tables.stream).values(floors=tables.stream.c.floors + 1))
+    number = connection.scalar(select(tables.stream.c.floors))
+    table = tables.sources
+    connection.execute(update(table).where(table.c.name == source).values(floor_scn=scn, floor_number=number))
 
 
 def _forget(connection: Connection, source: str) -> None:

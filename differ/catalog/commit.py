@@ -18,7 +18,7 @@ from typing import Any
 from sqlalchemy import Connection, func, insert, select, update
 
 from differ.catalog import tables
-from differ.catalog.catalog import Catalog, now, write_cycle
+from differ.catalog.catalog import Catalog, now, raise_floor, write_cycle
 from differ.catalog.entries import Staged, to_text
 from differ.catalog.reading import read_stream
 from differ.errors import BusyError, HeldError
@@ -62,9 +62,11 @@ def commit(catalog: Catalog, commit_id: str, proposals: Sequence[Proposal]) -> l
             content.append([proposal.source, proposal.cycle, proposal.staged.to_json()])
         if head >= window_first:
             chain = chain_hash(stream.stream_id, chain, window_first, head, content)
-            body = {"first_scn": window_first, "last_scn": head, "commit_id": commit_id}
-            connection.execute(insert(tables.windows).values(**body, committed_at=moment, chain=chain))
-            connection.execute(update(tables.stream).values(head_scn=head, chain=chain))
+            body = {"first_scn": window_first, "last_scn": head, "commit_id": commit_id, "chain": chain}
+            body |= {"committed_at": moment, "start_bytes": stream.segment_bytes}
+            connection.execute(insert(tables.windows).values(**body))
+            total = stream.segment_bytes + sum(proposal.staged.segment_bytes for proposal in proposals)
+            connection.execute(update(tables.stream).values(head_scn=head, chain=chain, segment_bytes=total))
         seam.at("commit.end")
     seam.at("commit.done")
     return results
@@ -195,7 +197,8 @@ def _record(
     if staged.manifest is not None:
         values["current"] = proposal.cycle
     if staged.floor:
-        values |= {"floor_scn": window_last, "rebaseline": False}
+        raise_floor(connection, proposal.source, window_last)
+        values["rebaseline"] = False
     connection.execute(update(tables.sources).where(tables.sources.c.name == proposal.source).values(**values))
     return result
 

@@ -33,11 +33,37 @@ def maybe_moment(text: str | None) -> datetime | None:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StreamEntry:
-    """The SCN timeline: its id, the last SCN handed out, and the running hash over all windows."""
+    """The SCN timeline: its id, the last SCN handed out, and the running hash over all windows.
+
+    floors: how many floors were ever raised. kept_after_scn, kept_after_chain: the last SCN that retention let go and
+    the chain there; 0 and GENESIS before the first. segment_bytes: of all segments that ever were.
+    """
 
     stream_id: str
     head_scn: int
     chain: str
+    floors: int
+    kept_after_scn: int
+    kept_after_chain: str
+    segment_bytes: int
+
+    @property
+    def oldest_scn(self) -> int:
+        """The oldest SCN whose event can still be read; head + 1 when there is none."""
+        return self.kept_after_scn + 1
+
+    @classmethod
+    def from_row(cls, row: Row[Any]) -> StreamEntry:
+        """Read the row of `stream`."""
+        return cls(
+            stream_id=row.stream_id,
+            head_scn=row.head_scn,
+            chain=row.chain,
+            floors=row.floors,
+            kept_after_scn=row.kept_after_scn,
+            kept_after_chain=row.kept_after_chain,
+            segment_bytes=row.segment_bytes,
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -108,10 +134,19 @@ class Staged:
         """How many SCNs the commit will take."""
         return sum(item.file.rows for item in self.segments)
 
+    @property
+    def segment_bytes(self) -> int:
+        """The bytes of its segments."""
+        return sum(item.file.bytes for item in self.segments)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SourceEntry:
-    """Where a source stands: its lease epoch, its current cycle, and what waits."""
+    """Where a source stands: its lease epoch, its current cycle, and what waits.
+
+    floor_scn: events up to here do not tell how the state came to be. floor_number: which of the stream's floors it is;
+    a cursor that was made when fewer had been raised must not go on with this source.
+    """
 
     name: str
     epoch: int
@@ -119,6 +154,7 @@ class SourceEntry:
     current: int | None
     seen_at: datetime | None
     floor_scn: int
+    floor_number: int
     paused: bool
     rebaseline: bool
     absent: StoredFile | None
@@ -134,6 +170,7 @@ class SourceEntry:
             current=row.current,
             seen_at=maybe_moment(row.seen_at),
             floor_scn=row.floor_scn,
+            floor_number=row.floor_number,
             paused=row.paused,
             rebaseline=row.rebaseline,
             absent=_file(json.loads(row.absent)) if row.absent else None,
@@ -189,6 +226,17 @@ class WindowEntry:
     commit_id: str
     committed_at: datetime
     chain: str
+
+    @classmethod
+    def from_row(cls, row: Row[Any]) -> WindowEntry:
+        """Read a row of `windows`."""
+        return cls(
+            first=row.first_scn,
+            last=row.last_scn,
+            commit_id=row.commit_id,
+            committed_at=to_moment(row.committed_at),
+            chain=row.chain,
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,7 +6,7 @@ All methods may be called from any thread.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -17,6 +17,7 @@ from sqlalchemy import Connection, Engine, func, select
 from differ.catalog import tables
 from differ.catalog.engine import catalog_errors
 from differ.catalog.entries import CycleEntry, SegmentEntry, SourceEntry, StreamEntry, WindowEntry, to_moment
+from differ.catalog.standing import Behind, Standing, read_behind, read_standing
 from differ.errors import CorruptionError, UsageError
 from differ.records.types import Schema
 
@@ -48,6 +49,19 @@ class CatalogReader:
         """Stream id, head SCN and chain."""
         with self.reading() as connection:
             return read_stream(connection)
+
+    def standing(self, scn: int) -> Standing:
+        """All that checks a cursor at this SCN, in one transaction. Cost: three look-ups."""
+        with self.reading() as connection:
+            return read_standing(connection, read_stream(connection), scn)
+
+    def behind(self, scn: int, sources: Collection[str] = ()) -> Behind:
+        """How many kept events of these sources (empty: all) come after an SCN, and since when the first waits.
+
+        Cost: one index row for each segment above the SCN.
+        """
+        with self.reading() as connection:
+            return read_behind(connection, scn, sources)
 
     def source(self, name: str) -> SourceEntry | None:
         """Where a source stands, or None before its first cycle."""
@@ -118,16 +132,7 @@ class CatalogReader:
         if until is not None:
             query = query.where(table.c.first_scn <= until)
         with self.reading() as connection:
-            return [
-                WindowEntry(
-                    first=row.first_scn,
-                    last=row.last_scn,
-                    commit_id=row.commit_id,
-                    committed_at=to_moment(row.committed_at),
-                    chain=row.chain,
-                )
-                for row in connection.execute(query)
-            ]
+            return [WindowEntry.from_row(row) for row in connection.execute(query)]
 
     def segments(
         self, since: int = 0, until: int | None = None, *, sources: Sequence[str] = (), limit: int | None = None
@@ -145,7 +150,7 @@ class CatalogReader:
             return [SegmentEntry.from_row(row) for row in connection.execute(query)]
 
     def segment_bytes(self) -> int:
-        """The bytes of all segments together."""
+        """The bytes of all segments that are kept, together."""
         with self.reading() as connection:
             return int(connection.scalar(select(func.sum(tables.segments.c.bytes))) or 0)
 
@@ -172,8 +177,7 @@ class CatalogReader:
 
     def oldest_scn(self) -> int:
         """The oldest SCN whose event can still be read; head + 1 when there is none."""
-        found = self.windows(limit=1)
-        return found[0].first if found else self.stream().head_scn + 1
+        return self.stream().oldest_scn
 
 
 def read_stream(connection: Connection) -> StreamEntry:
@@ -181,7 +185,7 @@ def read_stream(connection: Connection) -> StreamEntry:
     row = connection.execute(select(tables.stream)).first()
     if row is None:
         raise CorruptionError("read catalog: the stream's row is gone", hint="restore the catalog from a backup")
-    return StreamEntry(stream_id=row.stream_id, head_scn=row.head_scn, chain=row.chain)
+    return StreamEntry.from_row(row)
 
 
 def _schema_entry(row: Any) -> SchemaEntry:

@@ -6,7 +6,7 @@ state folder, so a project can be moved.
 
 from __future__ import annotations
 
-from sqlalchemy import BigInteger, Boolean, Column, Index, Integer, MetaData, String, Table, Text
+from sqlalchemy import BigInteger, Boolean, Column, Double, Index, Integer, MetaData, String, Table, Text
 
 FORMAT = 1
 """The catalog's format; a newer one is refused, so that an old program never writes into it."""
@@ -22,6 +22,10 @@ stream = Table(
     Column("created_at", String(32), nullable=False),
     Column("head_scn", BigInteger, nullable=False),
     Column("chain", String(64), nullable=False),
+    Column("floors", Integer, nullable=False),  # how many floors were ever raised
+    Column("kept_after_scn", BigInteger, nullable=False),  # the last SCN that retention let go, 0 before the first
+    Column("kept_after_chain", String(64), nullable=False),  # the chain there
+    Column("segment_bytes", BigInteger, nullable=False),  # of all segments that ever were, for retention to subtract
 )
 
 sources = Table(
@@ -33,6 +37,7 @@ sources = Table(
     Column("current", BigInteger),  # the committed cycle whose snapshot is the state
     Column("seen_at", String(32)),  # when the state was last seen to be true
     Column("floor_scn", BigInteger, nullable=False),  # events up to here do not tell how the state came to be
+    Column("floor_number", Integer, nullable=False),  # what `stream.floors` became when the floor was raised
     Column("paused", Boolean, nullable=False),
     Column("rebaseline", Boolean, nullable=False),
     Column("absent", Text),  # JSON StoredFile: keys missed once, whose delete waits to be confirmed
@@ -67,7 +72,9 @@ windows = Table(
     Column("commit_id", String(36), nullable=False),
     Column("committed_at", String(32), nullable=False),
     Column("chain", String(64), nullable=False),
+    Column("start_bytes", BigInteger, nullable=False),  # of all segments of the windows before
 )
+Index("windows_by_bytes", windows.c.start_bytes)
 
 segments = Table(
     "segments",
@@ -83,10 +90,19 @@ segments = Table(
     Column("seen_unchanged_at", String(32)),
     Column("detected_at", String(32), nullable=False),
     Column("file", Text, nullable=False),  # JSON StoredFile
-    Column("bytes", BigInteger, nullable=False),  # of the file, for retention to add up
+    Column("bytes", BigInteger, nullable=False),  # of the file
 )
 Index("segments_by_window", segments.c.window_first)
 Index("segments_by_source", segments.c.source, segments.c.first_scn)
+
+totals = Table(
+    "totals",
+    metadata,
+    Column("source", String(63), primary_key=True),
+    Column("name", String(20), primary_key=True),  # scans, rows, events, bytes, seconds, bucket, success
+    Column("label", String(20), primary_key=True),  # status, op or upper bound; "" where the name has none
+    Column("value", Double, nullable=False),
+)
 
 schemas = Table(
     "schemas",
