@@ -40,12 +40,33 @@ def write_stream(batches: Iterable[EventBatch], out: BinaryIO) -> int:
     first = next(run, None)
     if first is None:
         return 0
-    count = 0
-    with pa.ipc.new_stream(out, stream_schema(first)) as writer:
-        for batch in chain([first], run):
-            writer.write_batch(_event_record_batch(batch))
-            count += len(batch)
-    return count
+    with ArrowStream(out, first) as stream:
+        return sum(stream.write(batch) for batch in chain([first], run))
+
+
+class ArrowStream:
+    """One IPC stream that grows batch by batch; `close`, or leaving `with`, ends it.
+
+    first: says source and schemas; it is not written. All batches must be of its run (see `runs`).
+    """
+
+    def __init__(self, out: BinaryIO, first: EventBatch) -> None:
+        self._writer = pa.ipc.new_stream(out, stream_schema(first))
+
+    def write(self, batch: EventBatch) -> int:
+        """Append a batch and return how many events it holds; images are not copied."""
+        self._writer.write_batch(_event_record_batch(batch))
+        return len(batch)
+
+    def close(self) -> None:
+        """Write the end marker; idempotent."""
+        self._writer.close()
+
+    def __enter__(self) -> ArrowStream:
+        return self
+
+    def __exit__(self, *details: object) -> None:
+        self.close()
 
 
 def stream_schema(batch: EventBatch) -> pa.Schema:

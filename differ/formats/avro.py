@@ -35,25 +35,37 @@ def write_avro(batches: Iterable[EventBatch], out: BinaryIO, codec: Codec = "def
     Raises UsageError where the source or the schema changes; the container is then closed and holds what
     came before. Memory is one batch's columns and some thousand rows.
     """
-    from fastavro import parse_schema
-    from fastavro.write import Writer
-
     run = one_run(batches, "avro")
     first = next(run, None)
     if first is None:
         return 0
-    schema = event_schema(first.source, first.schema, first.before_schema, first.key_schema)
-    writer = Writer(out, parse_schema(schema), codec=codec, metadata=_metadata(first))
-    count = 0
-    try:
-        for batch in chain([first], run):
+    container = AvroContainer(out, first, codec)
+    return sum(container.write(batch) for batch in chain([first], run))
+
+
+class AvroContainer:
+    """One object container that grows batch by batch; what was written is whole at any time.
+
+    first: says source and schemas; it is not written. All batches must be of its run (see `runs`).
+    """
+
+    def __init__(self, out: BinaryIO, first: EventBatch, codec: Codec = "deflate") -> None:
+        from fastavro import parse_schema
+        from fastavro.write import Writer
+
+        schema = event_schema(first.source, first.schema, first.before_schema, first.key_schema)
+        self._writer = Writer(out, parse_schema(schema), codec=codec, metadata=_metadata(first))
+
+    def write(self, batch: EventBatch) -> int:
+        """Append a batch and return how many events it holds; a reader that follows sees it at once."""
+        count = 0
+        try:
             for record in avro_records(batch):
-                writer.write(record)
+                self._writer.write(record)
                 count += 1
-            writer.flush()  # a reader that follows sees each batch at once
-    finally:
-        writer.flush()
-    return count
+        finally:
+            self._writer.flush()
+        return count
 
 
 def avro_records(batch: EventBatch) -> Iterator[Row]:

@@ -1,0 +1,212 @@
+"""Read the parts of an answer from their segment files: verified once, decoded batch by batch, sliced to size.
+
+Many clients read the same events, and some of them stop in mid-answer for hours. So nothing that is decoded belongs to
+a client: record batches live in one cache of bounded size for all, and a reader that is suspended holds a place in a
+file, no more.
+
+Invariants: a file is served only after its hash was found right, and found again whenever its inode, size or times are
+others; a slice holds at least one event and, unless one event is larger, about `slice_bytes`.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+import pyarrow as pa
+
+from differ.catalog import Catalog
+from differ.errors import CorruptionError, ScnTooOldError
+from differ.formats.batch import EventBatch
+from differ.model import OPS, Op, Window
+from differ.records.types import Schema
+from differ.relay.answer import Part, Selection
+from differ.storage import verify
+from differ.storage.files import CHECK_HINT
+from differ.storage.ipc import open_ipc
+
+CACHE_BYTES = 64 << 20
+FILES_MAX = 4096
+SCHEMAS_MAX = 256
+_ORDINAL_AND_OP = [0, 1]
+
+
+@dataclass(frozen=True, slots=True)
+class _Layout:
+    """What one look at a segment file tells: its one op, its schema, and the first ordinal of each record batch, with
+    the number of events at the end."""
+
+    op: Op
+    schema: pa.Schema
+    starts: tuple[int, ...]
+
+
+class PartReader:
+    """Reads parts for all clients of a relay; every method may be called from any thread.
+
+    state: the folder that the segments' paths start from. cache_bytes: of decoded batches that are kept.
+    """
+
+    def __init__(self, catalog: Catalog, state: Path, *, cache_bytes: int = CACHE_BYTES) -> None:
+        self._catalog, self._state = catalog, state
+        self._schema = lru_cache(maxsize=SCHEMAS_MAX)(self._read_schema)
+        self._layouts: OrderedDict[tuple[object, ...], _Layout] = OrderedDict()
+        self._batches = _Cache(cache_bytes)
+        self._lock = threading.Lock()
+
+    def passes(self, part: Part, selection: Selection) -> bool:
+        """Whether the ops that are wanted are in the part at all; a segment holds one op. Verifies the file."""
+        return not selection.ops or self._layout(part).op in selection.ops
+
+    def verified(self, part: Part) -> Path:
+        """The part's file, whose hash is right. Raises CorruptionError, and ScnTooOldError where it was let go."""
+        self._layout(part)
+        return self._state / part.segment.file.path
+
+    def head(self, part: Part, stream: str) -> EventBatch:
+        """A batch without events that says what the part's events share."""
+        return self._event_batch(part, stream, self._layout(part).schema.empty_table().to_batches()[0])
+
+    def slices(self, part: Part, stream: str, selection: Selection, *, slice_bytes: int) -> Iterator[EventBatch]:
+        """The part's events that are wanted, in order, in slices of about `slice_bytes` of Arrow memory.
+
+        Suspended at a `yield`, it holds no event. Raises as `verified`.
+        """
+        layout = self._layout(part)
+        if not self.passes(part, selection):
+            return
+        first = part.segment.first_scn
+        low, high = max(part.since + 1 - first, 0), part.until + 1 - first
+        for number, start in enumerate(layout.starts[:-1]):
+            place, stop = max(low, start), min(high, layout.starts[number + 1])
+            while place < stop:
+                found, place = self._cut(part, stream, selection, number, (place, stop), slice_bytes)
+                if found:
+                    yield found.pop()
+
+    def _cut(
+        self, part: Part, stream: str, selection: Selection, number: int, span: tuple[int, int], slice_bytes: int
+    ) -> tuple[list[EventBatch], int]:
+        """The wanted events of a record batch from ordinal span[0] on, and the ordinal to go on with."""
+        start = self._layout(part).starts[number]
+        events = self._decoded(part, number)
+        rows = slice_bytes * events.num_rows // max(events.nbytes, 1)
+        if selection.partitions is not None:
+            rows = rows * selection.partitions.count // len(selection.partitions.chosen)
+        end = min(span[1], span[0] + max(rows, 1))
+        batch = self._event_batch(part, stream, events.slice(span[0] - start, end - span[0]))
+        if selection.partitions is not None:
+            batch = batch.take(pa.array(selection.partitions.mask(batch)))
+        return ([batch] if len(batch) else []), end
+
+    def _decoded(self, part: Part, number: int) -> pa.RecordBatch:
+        key = (part.segment.file.path, number)
+        events = self._batches.get(key)
+        if events is None:
+            what = _what(part)
+            try:
+                events = open_ipc(self.verified(part), what).get_batch(number)
+            except pa.ArrowException as error:
+                raise CorruptionError(f"read {what}: {error}", hint=CHECK_HINT) from error
+            self._batches.put(key, events)
+        return events
+
+    def _event_batch(self, part: Part, stream: str, events: pa.RecordBatch) -> EventBatch:
+        segment = part.segment
+        return EventBatch(
+            stream=stream,
+            source=segment.source,
+            cycle=segment.cycle,
+            window=Window(first=part.window.first, last=part.window.last),
+            first_scn=segment.first_scn,
+            schema_id=segment.schema_id,
+            schema=self._schema(segment.schema_id),
+            before_schema=self._schema(segment.before_schema_id),
+            seen_unchanged_at=segment.seen_unchanged_at,
+            detected_at=segment.detected_at,
+            baseline=segment.baseline,
+            events=events,
+        )
+
+    def _layout(self, part: Part) -> _Layout:
+        file = part.segment.file
+        try:
+            status = (self._state / file.path).stat()
+            key = (file.path, file.hash, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
+            with self._lock:
+                if key in self._layouts:
+                    self._layouts.move_to_end(key)
+                    return self._layouts[key]
+            layout = _read_layout(self._state, part)
+        except (CorruptionError, FileNotFoundError) as error:
+            self._check_kept(part)  # What is gone because it was let go is not damaged.
+            if isinstance(error, CorruptionError):
+                raise
+            raise CorruptionError(f"read {_what(part)}: {file.path} is missing", hint=CHECK_HINT) from error
+        with self._lock:
+            self._layouts[key] = layout
+            while len(self._layouts) > FILES_MAX:
+                self._layouts.popitem(last=False)
+        return layout
+
+    def _check_kept(self, part: Part) -> None:
+        oldest = self._catalog.stream().oldest_scn
+        if part.segment.first_scn < oldest:
+            raise ScnTooOldError(
+                f"read {_what(part)}: retention overtook the reader, the oldest that is kept is SCN {oldest}",
+                hint="bootstrap; relay.retention says how long events are kept",
+                oldest=oldest,
+            )
+
+    def _read_schema(self, schema_id: int) -> Schema:
+        return self._catalog.schema(schema_id).schema
+
+
+class _Cache:
+    """Decoded record batches, the least recently used let go first; the newest stays whatever its size."""
+
+    def __init__(self, bytes_max: int) -> None:
+        self._bytes_max = bytes_max
+        self._bytes = 0
+        self._found: OrderedDict[tuple[str, int], pa.RecordBatch] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def get(self, key: tuple[str, int]) -> pa.RecordBatch | None:
+        with self._lock:
+            if key not in self._found:
+                return None
+            self._found.move_to_end(key)
+            return self._found[key]
+
+    def put(self, key: tuple[str, int], events: pa.RecordBatch) -> None:
+        with self._lock:
+            if key in self._found:
+                return
+            self._found[key] = events
+            self._bytes += events.nbytes
+            while self._bytes > self._bytes_max and len(self._found) > 1:
+                _, gone = self._found.popitem(last=False)
+                self._bytes -= gone.nbytes
+
+
+def _read_layout(state: Path, part: Part) -> _Layout:
+    what = _what(part)
+    path = verify(state, part.segment.file, what)
+    try:
+        options = pa.ipc.IpcReadOptions(included_fields=_ORDINAL_AND_OP)
+        reader = pa.ipc.open_file(pa.memory_map(str(path)), options=options)
+        batches = [reader.get_batch(number) for number in range(reader.num_record_batches)]
+        starts = [batch.column("ordinal")[0].as_py() for batch in batches]
+        count = sum(batch.num_rows for batch in batches)
+        op = OPS[batches[0].column("op")[0].as_py()]
+        return _Layout(op=op, schema=open_ipc(path, what).schema, starts=(*starts, count))
+    except (pa.ArrowException, IndexError) as error:
+        raise CorruptionError(f"read {what}: {path}: {error}", hint=CHECK_HINT) from error
+
+
+def _what(part: Part) -> str:
+    return f"events {part.segment.first_scn}..{part.segment.last_scn} of {part.segment.source}"
