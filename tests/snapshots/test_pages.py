@@ -15,7 +15,7 @@ from differ.formats.events import change_events
 from differ.formats.partitions import Partitions
 from differ.records.keytext import key_texts, partition_hashes
 from differ.snapshots import pages
-from differ.snapshots.pages import Pinned, SnapshotPages
+from differ.snapshots.pages import Pinned, RowGroups, SnapshotPages
 from tests.cycle.world import DELTAS, World, numbered
 
 PINNED = Pinned(
@@ -71,7 +71,7 @@ def test_each_live_row_comes_once(orders: World, limits: list[int | None], page_
     snapshot = orders.project.snapshot("orders")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(pages, "PAGE_ROWS", page_rows)
-        found = walk(SnapshotPages(snapshot), limits)
+        found = walk(SnapshotPages(snapshot, RowGroups()), limits)
     assert rows(found) == snapshot.to_arrow().to_pylist()
     assert max(map(len, found)) <= page_rows
 
@@ -79,13 +79,13 @@ def test_each_live_row_comes_once(orders: World, limits: list[int | None], page_
 @settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 @given(count=st.integers(1, 7), limit=st.none() | st.integers(7, 400))
 def test_partitions_share_the_rows_out(orders: World, count: int, limit: int | None) -> None:
-    shown = SnapshotPages(orders.project.snapshot("orders"))
+    shown = SnapshotPages(orders.project.snapshot("orders"), RowGroups())
     parts = [rows(walk(shown, [limit], Partitions.parse(f"{number}/{count}"))) for number in range(count)]
     assert sorted(row["id"] for part in parts for row in part) == list(range(11, 291))
 
 
 def test_a_reader_that_stopped_anywhere_goes_on_there(orders: World) -> None:
-    shown = SnapshotPages(orders.project.snapshot("orders"))
+    shown = SnapshotPages(orders.project.snapshot("orders"), RowGroups())
     whole = rows(walk(shown, [None]))
     for start in range(0, shown.end + 1, 5):
         before = sum(len(page.batch) for page in shown.read(0, start, PINNED))
@@ -93,7 +93,7 @@ def test_a_reader_that_stopped_anywhere_goes_on_there(orders: World) -> None:
 
 
 def test_rows_are_inserts_at_the_pinned_scn(orders: World) -> None:
-    shown = SnapshotPages(orders.project.snapshot("orders"))
+    shown = SnapshotPages(orders.project.snapshot("orders"), RowGroups())
     page = next(iter(shown.read(0, shown.end, PINNED)))
     event = next(iter(change_events(page.batch)))
     assert (event.op, event.scn, event.source, event.cycle, event.baseline) == ("insert", 57, "orders", 3, True)
@@ -107,13 +107,13 @@ def test_an_emptied_source_has_no_page(world: World) -> None:
     world.fed("orders", snapshots=DELTAS)
     world.commit("orders", numbered(1, 2, 3))
     world.commit("orders", [])
-    shown = SnapshotPages(world.project.snapshot("orders"))
+    shown = SnapshotPages(world.project.snapshot("orders"), RowGroups())
     assert (shown.end, shown.after(0, 10), list(shown.read(0, 0, PINNED))) == (0, 0, [])
 
 
 def test_a_snapshot_that_is_gone_is_told_apart_from_damage(orders: World) -> None:
     snapshot = orders.project.snapshot("orders")
-    shown = SnapshotPages(snapshot)
+    shown = SnapshotPages(snapshot, RowGroups())
     orders.project.catalog.let_go("orders", [snapshot.manifest.cycle], [])
     for part in snapshot.manifest.parts:
         (snapshot.root / part.file.path).unlink()
