@@ -12,6 +12,7 @@ from pathlib import Path as FilePath
 from typing import TYPE_CHECKING, Any
 
 from differ.catalog import Catalog
+from differ.catalog.consumers import Consumers
 from differ.catalog.locks import source_locks
 from differ.config import Settings
 from differ.cycle import Place, approve, reject, run_cycles
@@ -50,8 +51,15 @@ class Project:
         """The folders with the catalog."""
         return Place(self.settings, self.catalog)
 
+    @property
+    def consumers(self) -> Consumers:
+        """The consumers' database; opened when first needed, made by the first consumer."""
+        return self.place.consumers
+
     def close(self) -> None:
-        """Close the catalog's connections; also done by leaving `with`."""
+        """Close the connections to the databases; also done by leaving `with`."""
+        if "place" in self.__dict__ and "consumers" in self.place.__dict__:
+            self.consumers.close()
         if "catalog" in self.__dict__:
             self.catalog.close()
 

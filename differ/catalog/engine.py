@@ -1,4 +1,5 @@
-"""How the catalog's database is opened: SQLite with a rollback journal and `synchronous=EXTRA`, or any URL.
+"""How the catalog and the consumers' database are opened: SQLite with a rollback journal and `synchronous=EXTRA`, or
+any URL.
 
 Commits are rare and small, so durability is worth its millisecond. pysqlite's own transaction handling is switched
 off and BEGIN IMMEDIATE is sent by us, or two readers could both decide to write.
@@ -61,27 +62,27 @@ def write_options(engine: Engine) -> dict[str, Any]:
     return {"isolation_level": "READ COMMITTED"}
 
 
-def take_write_lock(connection: Connection) -> None:
+def take_write_lock(connection: Connection, number: int = WRITE_LOCK) -> None:
     """Wait until no other write transaction is open, at most BUSY_SECONDS; SQLite's BEGIN IMMEDIATE did it already."""
     if connection.dialect.name == "postgresql":
         connection.exec_driver_sql(f"SET LOCAL lock_timeout = '{BUSY_SECONDS}s'")
-        connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({WRITE_LOCK})")
+        connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({number})")
 
 
 @contextmanager
-def catalog_errors(engine: Engine) -> Iterator[None]:
-    """Turn a driver's error inside into one of differ's, naming the catalog."""
+def catalog_errors(engine: Engine, what: str = "catalog") -> Iterator[None]:
+    """Turn a driver's error inside into one of differ's, naming the database."""
     name = engine.url.render_as_string(hide_password=True)
     try:
         yield
     except OperationalError as error:
         cause = str(error.orig)
         if "locked" in cause or "busy" in cause or "lock timeout" in cause:
-            raise BusyError(f"write catalog {name}: {cause}", hint="another process holds it; run it again") from error
-        hint = "look at the disk and the permissions of the catalog, then run it again"
-        raise StorageError(f"use catalog {name}: {cause}", hint=hint) from error
+            raise BusyError(f"write {what} {name}: {cause}", hint="another process holds it; run it again") from error
+        hint = f"look at the disk and the permissions of the {what}, then run it again"
+        raise StorageError(f"use {what} {name}: {cause}", hint=hint) from error
     except DatabaseError as error:
         cause = str(error.orig)
         if "malformed" in cause or "not a database" in cause:
-            raise CorruptionError(f"read catalog {name}: {cause}", hint="run 'differ check'") from error
-        raise StorageError(f"use catalog {name}: {cause}", hint="look at the catalog's database") from error
+            raise CorruptionError(f"read {what} {name}: {cause}", hint="run 'differ check'") from error
+        raise StorageError(f"use {what} {name}: {cause}", hint="look at the database itself") from error

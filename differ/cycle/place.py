@@ -11,6 +11,7 @@ from pathlib import Path
 
 from differ.catalog import Catalog, CycleEntry
 from differ.catalog.catalog import now
+from differ.catalog.consumers import Consumers, consumers_url
 from differ.config import Settings
 from differ.diff.changes import Places
 from differ.errors import CorruptionError, StorageError, UsageError
@@ -47,6 +48,11 @@ class Place:
     def locks(self) -> Path:
         """The folder of the lock files."""
         return self.state / "locks"
+
+    @cached_property
+    def consumers(self) -> Consumers:
+        """The consumers' database; nothing is made before the first consumer or pin."""
+        return Consumers(consumers_url(self.settings.storage.catalog, self.state))
 
     @cached_property
     def mark(self) -> str:
