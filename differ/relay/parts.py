@@ -69,7 +69,7 @@ class PartReader:
 
     def head(self, part: Part, stream: str) -> EventBatch:
         """A batch without events that says what the part's events share."""
-        return self._event_batch(part, stream, self._layout(part).schema.empty_table().to_batches()[0])
+        return self._event_batch(part, stream, pa.RecordBatch.from_pylist([], schema=self._layout(part).schema))
 
     def slices(self, part: Part, stream: str, selection: Selection, *, slice_bytes: int) -> Iterator[EventBatch]:
         """The part's events that are wanted, in order, in slices of about `slice_bytes` of Arrow memory.

@@ -1,0 +1,84 @@
+"""What every call passes first: how many there may be at once, how large a body may be, and how calls are counted.
+
+Plain ASGI, since a middleware that wraps the response would stand between the stream and its client's pace.
+Invariant: a body is refused as soon as it is known to be too large, whether it says its length or not.
+"""
+
+from __future__ import annotations
+
+import time
+
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from differ.errors import RelayUnavailableError
+from differ.server.problems import TooLargeError, problem
+from differ.server.services import Services
+
+BODY_BYTES_MAX = 1 << 20
+CALLS_MAX = 4096
+
+
+class Gate:
+    """Wraps the app of one server."""
+
+    def __init__(self, app: ASGIApp, services: Services) -> None:
+        self._app, self._services = app, services
+        self._calls = 0
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Let one call through, or answer it."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        if self._calls >= CALLS_MAX:
+            error = RelayUnavailableError(f"{CALLS_MAX} calls are under way", hint="ask again in a moment")
+            await problem(error)(scope, receive, send)
+            return
+        self._calls += 1
+        try:
+            await self._counted(scope, _Limited(scope, receive), send)
+        finally:
+            self._calls -= 1
+
+    async def _counted(self, scope: Scope, receive: _Limited, send: Send) -> None:
+        status = 500
+        begun = time.monotonic()
+
+        async def noticed(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+            await send(message)
+
+        try:
+            if receive.is_too_large:
+                await problem(_too_large())(scope, receive, noticed)
+            else:
+                await self._app(scope, receive, noticed)
+        finally:
+            if self._services.measures is not None:
+                route = getattr(scope.get("route"), "path", "other")
+                self._services.measures.answered(f"{scope['method']} {route}", status, time.monotonic() - begun)
+
+
+class _Limited:
+    """The call's body, refused past the limit."""
+
+    def __init__(self, scope: Scope, receive: Receive) -> None:
+        self._receive = receive
+        self._bytes = 0
+        length = dict(scope["headers"]).get(b"content-length", b"0")
+        self.is_too_large = length.isdigit() and int(length) > BODY_BYTES_MAX
+
+    async def __call__(self) -> Message:
+        message = await self._receive()
+        self._bytes += len(message.get("body", b""))
+        if self._bytes > BODY_BYTES_MAX:
+            raise _too_large()
+        return message
+
+
+def _too_large() -> TooLargeError:
+    return TooLargeError(
+        f"the call's body is larger than {BODY_BYTES_MAX >> 20} MiB", hint="no call needs one that large"
+    )
