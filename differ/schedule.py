@@ -41,6 +41,8 @@ COMMAND = (sys.executable, "-P", "-m", "differ")
 """-P: a folder called `differ` beside the user must not be imported in our place."""
 GRACE_SECONDS = 30.0
 LEFT_BEHIND_SECONDS = 2.0
+THREADS_MAX = 256
+"""A turn waits in a thread; past this many, turns wait for those."""
 LINE_BYTES_MAX = 16 * 1024
 _ALL_DAYS = 7
 _OUTCOMES = {
@@ -63,6 +65,11 @@ class JobSpec:
     name: str
     schedule: ScheduleSettings
     timeout_seconds: float | None
+
+    @property
+    def id(self) -> str:
+        """What the job is called among all: a source and a group may share a name."""
+        return f"{self.kind} {self.name}"
 
     @property
     def arguments(self) -> tuple[str, ...]:
@@ -124,13 +131,12 @@ class Scheduler:
     def __init__(
         self, settings: Settings, *, command: Sequence[str] = COMMAND, grace_seconds: float = GRACE_SECONDS
     ) -> None:
-        workers = settings.executor.workers
         self._jobs = jobs(settings)
         self._project = str(settings.project)
         self._command = tuple(command)
         self._grace_seconds = grace_seconds
-        self._places = (os.cpu_count() or 1) if workers == "auto" else workers
-        self._changed = threading.Condition()  # guards the two below
+        self._changed = threading.Condition()  # guards the three below
+        self._places = _places(settings)
         self._children: set[_Child] = set()
         self._waiting_or_running = 0
         self._stopping = threading.Event()
@@ -145,23 +151,46 @@ class Scheduler:
         if not self._jobs:
             logger.warning("schedule: no source or consistency group has a schedule")
         self._timer = BackgroundScheduler(
-            timezone="UTC", executors={"default": ThreadPoolExecutor(max(1, len(self._jobs)))}
+            timezone="UTC", executors={"default": ThreadPoolExecutor(max(THREADS_MAX, len(self._jobs)))}
         )
         self._timer.add_listener(self._log_overlap, EVENT_JOB_MAX_INSTANCES)
         for spec in self._jobs:
-            first = {} if spec.schedule.every_seconds is None else {"next_run_time": datetime.now(UTC)}
-            self._timer.add_job(
-                self._turn,
-                spec.trigger(),
-                args=(spec,),
-                id=f"{spec.kind} {spec.name}",
-                coalesce=True,
-                max_instances=1,
-                misfire_grace_time=None,
-                **first,
-            )
+            self._add(spec, is_new=True)
         self._timer.start()
         logger.info("schedule: %d jobs, %d at once", len(self._jobs), self._places)
+
+    def reload(self, settings: Settings) -> None:
+        """Give turns as these settings say from now on; what runs goes on, and unchanged jobs keep their next turn."""
+        before = {spec.id: spec for spec in self._jobs}
+        self._jobs = jobs(settings)
+        with self._changed:
+            self._places = _places(settings)
+            self._changed.notify_all()
+        for gone in before.keys() - {spec.id for spec in self._jobs}:
+            self._timer.remove_job(gone)
+        for spec in self._jobs:
+            if before.get(spec.id) != spec:
+                self._add(spec, is_new=spec.id not in before)
+        logger.info("schedule: %d jobs, %d at once", len(self._jobs), self._places)
+
+    def status(self) -> dict[str, int]:
+        """jobs: what has a schedule; running: the cycles that run now."""
+        return {"jobs": len(self._jobs), "running": len(self._children)}
+
+    def _add(self, spec: JobSpec, *, is_new: bool) -> None:
+        """Schedule a job, in place of the one of its name. A new one with an interval has its first turn at once."""
+        first = {"next_run_time": datetime.now(UTC)} if is_new and spec.schedule.every_seconds is not None else {}
+        self._timer.add_job(
+            self._turn,
+            spec.trigger(),
+            args=(spec,),
+            id=spec.id,
+            replace_existing=True,
+            coalesce=True,
+            max_instances=1,
+            misfire_grace_time=None,
+            **first,
+        )
 
     def stop(self) -> None:
         """Start nothing any more, pass SIGTERM to the children, and wait; idempotent.
@@ -310,6 +339,12 @@ class _Child:
 def _signal_name(number: int) -> str:
     names = {item.value: item.name for item in signal.Signals}
     return names.get(number, f"signal {number}")
+
+
+def _places(settings: Settings) -> int:
+    """How many children may run at once."""
+    workers = settings.executor.workers
+    return (os.cpu_count() or 1) if workers == "auto" else workers
 
 
 def _listed(values: Sequence[int | str]) -> str:
