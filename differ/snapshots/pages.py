@@ -130,24 +130,33 @@ class SnapshotPages:
             wanted -= len(found)
         return self.end if limit else start
 
-    def read(self, start: int, end: int, pinned: Pinned, partitions: Partitions | None = None) -> Iterator[Page]:
+    def read(
+        self,
+        start: int,
+        end: int,
+        pinned: Pinned,
+        partitions: Partitions | None = None,
+        *,
+        page_bytes: int = PAGE_BYTES,
+    ) -> Iterator[Page]:
         """The live rows at start..end-1 that are in the partitions, as pages of bounded size; none of them is empty.
 
-        Suspended at a `yield` it holds no row. Raises CorruptionError for damaged files, NotKeptError where the
-        snapshot is no longer kept.
+        page_bytes: of the rows' Arrow memory, about; a page holds PAGE_ROWS at most. Suspended at a `yield`, it holds
+        no row. Raises CorruptionError for damaged files, NotKeptError where the snapshot is no longer kept.
         """
-        share = 1.0 if partitions is None else len(partitions.chosen) / partitions.count
         while start < end:
-            found, start = self._cut(start, end, pinned, partitions, share)
+            found, start = self._cut(start, end, pinned, partitions, page_bytes)
             if found:
                 yield found.pop()
 
     def _cut(
-        self, start: int, end: int, pinned: Pinned, partitions: Partitions | None, share: float
+        self, start: int, end: int, pinned: Pinned, partitions: Partitions | None, page_bytes: int
     ) -> tuple[list[Page], int]:
         """The page that begins at `start`, if it holds a row, and the location to go on at."""
         first, group = self._group(start)
-        step = min(PAGE_ROWS, group.num_rows * PAGE_BYTES // max(1, group.nbytes)) / share
+        step = min(PAGE_ROWS, group.num_rows * page_bytes / max(1, group.nbytes))
+        if partitions is not None:
+            step *= partitions.count / len(partitions.chosen)
         stop = min(start + max(1, int(step)), first + group.num_rows, end)
         rows = group.slice(start - first, stop - start)
         if self._alive is not None:
