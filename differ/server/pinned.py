@@ -24,6 +24,7 @@ from differ.catalog.pins import Pin
 from differ.cycle.place import Place
 from differ.errors import BootstrapGoneError, NotKeptError, UsageError
 from differ.formats.partitions import Partitions
+from differ.server.problems import NotFoundError
 from differ.snapshots.pages import Page, Pinned, RowGroups, SnapshotPages
 from differ.snapshots.snapshot import Snapshot
 
@@ -142,10 +143,10 @@ class PinnedSnapshots:
         """The rows of one of the pin's sources.
 
         Cost: the first time the snapshot's manifest and, where rows are dead, its index are read and verified. Raises
-        UsageError for a source that the pin does not hold, BootstrapGoneError where the snapshot was lost meanwhile.
+        NotFoundError for a source that the pin does not hold, BootstrapGoneError where the snapshot was lost meanwhile.
         """
         if source not in pin.sources:
-            raise UsageError(
+            raise NotFoundError(
                 f"bootstrap {pin.id}: it has no source {source!r}", hint=f"its sources: {', '.join(pin.sources)}"
             )
         cycle = pin.sources[source]
