@@ -29,8 +29,9 @@ def last_of_keys(changes: Iterable[Change]) -> tuple[list[Change], list[Change]]
 
 def key_identity(change: Change) -> Hashable:
     """What is equal exactly when source and key are: 1, 1.0 and true are three keys, a NaN is one."""
-    return change.source, *map(_identity, change.key.values())
+    return change.source, *map(value_identity, change.key.values())
 
 
-def _identity(value: Any) -> Hashable:
+def value_identity(value: Any) -> Hashable:
+    """What is equal exactly when two values of a key column are the same value."""
     return value if type(value) in _PLAIN else (canonical_text(value),)
