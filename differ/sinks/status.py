@@ -1,4 +1,4 @@
-"""What a sink did and does, for `differ modules list`, `/v1/modules` and metrics. One writes it, any thread reads it."""
+"""What a sink did and does, for `differ modules list`, `/v1/modules` and metrics. One thread writes it."""
 
 from __future__ import annotations
 
