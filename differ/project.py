@@ -258,10 +258,11 @@ class Project:
         return {
             "stream": stream.stream_id,
             "head_scn": stream.head_scn,
-            "sources": [self._source_status(name) for name in names],
+            "sources": [self.source_status(name) for name in names],
         }
 
-    def _source_status(self, name: str) -> dict[str, Any]:
+    def source_status(self, name: str) -> dict[str, Any]:
+        """Where one source stands, as `status` has it."""
         entry = self.catalog.source(name)
         held = self.catalog.held(name) if entry else None
         last = self.catalog.cycles(name, limit=1) if entry else []

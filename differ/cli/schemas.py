@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -27,38 +27,17 @@ if TYPE_CHECKING:
 @click.pass_obj
 def schemas(session: Session, source: str | None, form: str | None) -> None:
     """Show every version of a source's schema; the id is what events carry."""
+    from differ.catalog.schema_document import schema_document
+
     with session.open() as project:
         found = project.catalog.schemas(project.known(source) if source is not None else None)
     if form is not None or session.as_json:
         for entry in found:
-            session.terminal.json(_document(entry, form))
+            session.terminal.json(schema_document(entry, form))
         return
     if not found:
         session.terminal.note("no schemas yet: no source had a committed cycle")
     _print(session, found)
-
-
-def _document(entry: SchemaEntry, form: str | None) -> dict[str, Any]:
-    head: dict[str, Any] = {
-        "id": entry.id,
-        "source": entry.source,
-        "version": entry.version,
-        "created_at": entry.created_at.isoformat().replace("+00:00", "Z"),
-        "changes": list(entry.changes),
-    }
-    if form == "avro":
-        from differ.formats.avro_schema import event_schema
-
-        return head | {"avro": event_schema(entry.source, entry.schema)}
-    if form == "arrow":
-        from differ.formats.arrow import arrow_schema_json
-
-        return head | {"arrow": arrow_schema_json(entry.schema)}
-    if form == "json":
-        from differ.formats.json_schema import json_schema
-
-        return head | {"json": json_schema(entry.schema, title=entry.source)}
-    return head | {"schema": entry.schema.to_json()}
 
 
 def _print(session: Session, found: Sequence[SchemaEntry]) -> None:

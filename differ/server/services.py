@@ -20,6 +20,7 @@ from differ.relay.parts import PartReader
 from differ.relay.watcher import HeadWatcher
 from differ.server.access import Access
 from differ.server.arrivals import Arrivals
+from differ.server.scans import Scans
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -82,6 +83,11 @@ class Services:
         """Wakes the calls that wait for the head to move."""
         return Arrivals(self.watcher)
 
+    @cached_property
+    def scans(self) -> Scans:
+        """Runs the scans that calls ask for."""
+        return Scans(self.project.settings)
+
     async def read(self, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Run what reads disk or catalog in the pool."""
         return await asyncio.get_running_loop().run_in_executor(self.pool, partial(call, *args, **kwargs))
@@ -101,7 +107,12 @@ class Services:
                 f"the {module} is not on in this process", hint=f"see 'differ modules list'; start {module} there"
             )
 
-    def close(self) -> None:
-        """Let go of the pool and end every wait; idempotent."""
+    def stop_soon(self) -> None:
+        """End every wait and every scan that a call asked for; from now on nothing waits. Idempotent."""
         self.arrivals.close()
+        self.scans.stop()
+
+    def close(self) -> None:
+        """Let go of the pool, after `stop_soon`; idempotent."""
+        self.stop_soon()
         self.pool.shutdown(wait=False, cancel_futures=True)

@@ -63,7 +63,7 @@ class Serving:
 
     def stop(self, grace_seconds: float = STOP_SECONDS) -> None:
         """Take no more calls, end those that wait, let bodies go on for so long at most, and close; idempotent."""
-        self._app.services.arrivals.close()
+        self._app.services.stop_soon()
         self._server.config.timeout_graceful_shutdown = max(1, round(grace_seconds))
         self._server.should_exit = True
         if self._thread.is_alive():
