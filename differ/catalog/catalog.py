@@ -151,8 +151,8 @@ class Catalog(CatalogReader):
                 write_cycle(connection, dict(row._mapping) | {"staged": None})
             _forget(connection, source)
 
-    def let_windows_go(self, last_scn: int) -> None:
-        """Stop referring to the windows up to this one, whose last SCN is given; their files are swept later.
+    def let_windows_go(self, last_scn: int) -> int:
+        """Stop referring to the windows that end at this SCN or before; returns how many. Their files are swept later.
 
         The stream keeps the boundary, so that a cursor that stands just there can still be verified. Idempotent.
         """
@@ -163,11 +163,11 @@ class Catalog(CatalogReader):
                 select(windows).where(*gone).order_by(windows.c.last_scn.desc()).limit(1)
             ).first()
             if newest is None:
-                return
+                return 0
             boundary = {"kept_after_scn": newest.last_scn, "kept_after_chain": newest.chain}
             connection.execute(segments.delete().where(segments.c.window_first <= newest.first_scn))
-            connection.execute(windows.delete().where(windows.c.last_scn <= last_scn))
             connection.execute(update(tables.stream).values(**boundary))
+            return connection.execute(windows.delete().where(windows.c.last_scn <= last_scn)).rowcount
 
     def lose_segment(self, segment: SegmentEntry) -> None:
         """Stop referring to a damaged segment and raise its source's floor to the segment's last SCN."""

@@ -52,16 +52,22 @@ class Standing:
 
 def read_standing(connection: Connection, stream: StreamEntry, scn: int) -> Standing:
     """See `CatalogReader.standing`."""
-    windows, sources = tables.windows, tables.sources
+    windows = tables.windows
     query = select(windows).where(windows.c.last_scn >= scn).order_by(windows.c.last_scn).limit(1)
     row = connection.execute(query).first()
     window = WindowEntry.from_row(row) if row is not None and row.first_scn <= scn else None
     chain = window.chain if window is not None else None
     if chain is None and scn == stream.kept_after_scn:
         chain = stream.kept_after_chain
-    raised = select(sources.c.name, sources.c.floor_scn, sources.c.floor_number).where(sources.c.floor_number > 0)
-    floors = {row.name: Floor(scn=row.floor_scn, number=row.floor_number) for row in connection.execute(raised)}
+    floors = read_floors(connection)
     return Standing(scn=scn, stream=stream, window=window, chain=chain, floors=floors)
+
+
+def read_floors(connection: Connection) -> dict[str, Floor]:
+    """The floors of the sources that have one, inside a transaction."""
+    table = tables.sources
+    raised = select(table.c.name, table.c.floor_scn, table.c.floor_number).where(table.c.floor_number > 0)
+    return {row.name: Floor(scn=row.floor_scn, number=row.floor_number) for row in connection.execute(raised)}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

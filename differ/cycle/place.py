@@ -5,17 +5,22 @@ from __future__ import annotations
 import logging
 import re
 import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import datetime
 from functools import cached_property
 from pathlib import Path
 
 from differ.catalog import Catalog, CycleEntry
 from differ.catalog.catalog import now
+from differ.catalog.consumer_entries import ConsumerEntry
 from differ.catalog.consumers import Consumers, consumers_url
+from differ.catalog.pins import Pin, live, pinned_cycles
 from differ.config import Settings
 from differ.diff.changes import Places
 from differ.errors import CorruptionError, StorageError, UsageError
-from differ.relay.retention import retain
+from differ.relay.retention import expired, let_go
 from differ.snapshots.manifest import Manifest, read_manifest
 from differ.snapshots.snapshot import Snapshot, not_kept
 from differ.storage import remove_file, remove_tree
@@ -111,9 +116,25 @@ class Place:
         return self.catalog.cycle(entry.source, entry.cycle).staged is not None
 
     def retire(self, source: str) -> None:
-        """Let go of snapshots past `snapshots.keep`, of old attempts and of events past the relay's retention, then
-        sweep; the caller holds the source's lock."""
-        retain(self.catalog, self.settings.relay.retention, now())
+        """Let go of snapshots past `snapshots.keep`, of old attempts and of events past the relay's retention, as far
+        as no consumer or pin needs them, then sweep; the caller holds the source's lock."""
+        moment = now()
+        retention = self.settings.relay.retention
+        old = expired(self.catalog, retention, moment)
+        snapshots, forgotten = self._past(source)
+        if old or snapshots:
+            # What is past was found before the claims are read: whoever comes later claims the present alone.
+            with self._claimed(moment, below=old.last_scn if old else 0) as (pins, behind):
+                if old:
+                    pinned = [pin.cursor for pin in pins]
+                    let_go(self.catalog, old, retention, behind=behind, pinned=pinned)
+                needed = pinned_cycles(pins).get(source, set())
+                self.catalog.let_go(source, [cycle for cycle in snapshots if cycle not in needed], [])
+        self.catalog.let_go(source, [], forgotten)
+        self.sweep(source)
+
+    def _past(self, source: str) -> tuple[list[int], list[int]]:
+        """The cycles whose snapshots are past `snapshots.keep`, and those without a snapshot that are past counting."""
         keep = self.settings.source(source).snapshots.keep if source in self.settings.sources else 1
         committed = self.catalog.cycles(source, status=["committed"], whole=True)
         ended = self.catalog.cycles(source, status=["unchanged", "failed", "rejected", "superseded"])
@@ -121,8 +142,16 @@ class Place:
         # A source that was unchanged in the window of a group is part of what the window's chain was taken over.
         chained = {window.commit_id for window in self.catalog.windows()} if past else set()
         forgotten = [entry.cycle for entry in past if entry.commit_id not in chained]
-        self.catalog.let_go(source, [entry.cycle for entry in committed[keep:]], forgotten)
-        self.sweep(source)
+        return [entry.cycle for entry in committed[keep:]], forgotten
+
+    @contextmanager
+    def _claimed(self, moment: datetime, *, below: int) -> Iterator[tuple[list[Pin], list[ConsumerEntry]]]:
+        """The living pins and the consumers that stand below an SCN, which stay so until the block ends."""
+        if not self.consumers.exists():
+            yield [], []
+            return
+        with self.consumers.writing() as connection:
+            yield live(connection, moment), self.consumers.laggards(connection, below)
 
     def sweep(self, source: str) -> int:
         """Remove files of a source that no retained or held cycle and no event refers to; returns bytes.

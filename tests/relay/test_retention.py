@@ -1,66 +1,49 @@
 """The relay lets go of old windows by age and size, and says so to whoever asks for them."""
 
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 import differ
-from differ.catalog import SegmentEntry, WindowEntry
+from differ.catalog.catalog import now
 from differ.config import RetentionSettings
 from differ.errors import NotKeptError
-from differ.relay.retention import expired
-from differ.storage import StoredFile
+from differ.relay.retention import expired, let_go
+from tests.cycle.conftest import world
+from tests.cycle.world import World, numbered
 
-NOW = datetime(2026, 1, 31, tzinfo=UTC)
-
-
-def window(first: int, count: int, days: float) -> WindowEntry:
-    moment = NOW - timedelta(days=days)
-    return WindowEntry(first=first, last=first + count - 1, commit_id="c", committed_at=moment, chain="")
+__all__ = ["world"]
 
 
-def segment(of: WindowEntry, size: int) -> SegmentEntry:
-    return SegmentEntry(
-        first_scn=of.first,
-        window_first=of.first,
-        source="orders",
-        cycle=1,
-        count=of.last - of.first + 1,
-        schema_id=1,
-        before_schema_id=1,
-        baseline=False,
-        seen_unchanged_at=None,
-        detected_at=of.committed_at,
-        file=StoredFile(path="p", bytes=size, hash="", rows=1),
-    )
+@pytest.mark.parametrize("kept", range(5))
+def test_size_is_that_of_all_windows(world: World, kept: int) -> None:
+    world.fed("orders")
+    for value in range(4):
+        world.commit("orders", numbered(value))
+    catalog = world.project.catalog
+    size = sum(segment.file.bytes for segment in catalog.segments()[4 - kept :])
+    settings = RetentionSettings(size_bytes=size)
+    if kept == 4:
+        assert expired(catalog, settings, now()) is None
+        return
+    assert (found := expired(catalog, settings, now()))
+    assert let_go(catalog, found, settings, behind=[], pinned=[]) == 4 - kept
+    assert (catalog.segment_bytes(), catalog.oldest_scn()) == (size, 5 - kept)
 
 
-@given(
-    st.lists(st.tuples(st.integers(1, 9), st.floats(0, 20), st.integers(0, 100)), max_size=8),
-    st.integers(0, 10),
-    st.integers(0, 300),
-)
-def test_what_is_kept_is_a_suffix_within_the_limits(shapes: list[tuple[int, float, int]], days: int, size: int) -> None:
-    windows: list[WindowEntry] = []
-    segments: list[SegmentEntry] = []
-    ages = sorted((age for _, age, _ in shapes), reverse=True)
-    for (count, _, weight), age in zip(shapes, ages, strict=True):
-        windows.append(window(windows[-1].last + 1 if windows else 1, count, age))
-        segments.append(segment(windows[-1], weight))
-    settings = RetentionSettings(age_seconds=days * 86400, size_bytes=size)
-    last = expired(windows, segments, settings, NOW) or 0
-    kept = [w for w in windows if w.last > last]
-    sizes = {s.window_first: s.file.bytes for s in segments}
-    assert all(w.first > last for w in kept)  # whole windows
-    assert all(NOW - w.committed_at <= timedelta(days=days) for w in kept)
-    assert sum(sizes[w.first] for w in kept) <= size
-    gone = [w for w in windows if w.last <= last]
-    if gone:  # the last one that went had to go
-        too_old = NOW - gone[-1].committed_at > timedelta(days=days)
-        assert too_old or sum(sizes[w.first] for w in [*kept, gone[-1]]) > size
+def test_when_all_windows_went_by_age_the_stream_goes_on(world: World) -> None:
+    world.fed("orders")
+    for value in range(3):
+        world.commit("orders", numbered(value))
+    catalog, settings = world.project.catalog, RetentionSettings()
+    chain = catalog.stream().chain
+    assert expired(catalog, settings, now()) is None
+    assert (found := expired(catalog, settings, now() + timedelta(days=8)))
+    assert let_go(catalog, found, settings, behind=[], pinned=[]) == 3
+    assert (catalog.oldest_scn(), catalog.windows(), catalog.standing(3).chain) == (4, [], chain)
+    assert world.commit("orders", numbered(9)).scn_first == 4
+    assert world.project.check() == []
 
 
 def test_events_past_retention_are_refused_and_their_files_go(tmp_path: Path) -> None:
