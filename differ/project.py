@@ -56,6 +56,11 @@ class Project:
         """The consumers' database; opened when first needed, made by the first consumer."""
         return self.place.consumers
 
+    def reload(self, settings: Settings) -> None:
+        """Go on with other settings of the same project; `storage` is as it was when it was opened."""
+        self.settings = settings
+        self.place.settings = settings
+
     def close(self) -> None:
         """Close the connections to the databases; also done by leaving `with`."""
         if "place" in self.__dict__ and "consumers" in self.place.__dict__:

@@ -32,7 +32,7 @@ ENDED_CYCLES_KEPT = 500
 """How many cycles that left no snapshot (unchanged, failed, ...) a source keeps in the catalog."""
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False)
 class Place:
     """The folders and the open catalog of one project."""
 

@@ -54,6 +54,11 @@ class HeadWatcher:
         if self._thread.is_alive():
             self._thread.join()
 
+    @property
+    def is_over(self) -> bool:
+        """Whether the thread ended by itself: `error` says why, and only a new watcher helps."""
+        return self.error is not None and not self._thread.is_alive()
+
     def subscribe(self, callback: Callback) -> Callable[[], None]:
         """Call `callback` with the head whenever it moves, from the watcher's thread; the returned function ends it."""
         self._callbacks.append(callback)

@@ -38,6 +38,7 @@ class Access:
     """The rule of one relay. tokens: by right; listen: where it listens, host:port."""
 
     def __init__(self, tokens: Mapping[Right, str | None], listen: str) -> None:
+        self._listen = listen
         self._tokens: dict[Right, str] = {right: token for right in RIGHTS if (token := tokens.get(right))}
         missing = [right for right in RIGHTS if right not in self._tokens]
         if missing and not is_loopback(listen):
@@ -51,6 +52,10 @@ class Access:
         """The rule that scheduler.yaml gives. Raises ConfigError for a port that is open to others without tokens."""
         tokens = settings.relay.tokens
         return cls({"read": tokens.read, "consume": tokens.consume, "admin": tokens.admin}, listen)
+
+    def reload(self, settings: Settings) -> None:
+        """Ask for the tokens of these settings from the next call on. Raises ConfigError, and then nothing changed."""
+        self._tokens = Access.of(settings, self._listen)._tokens
 
     def check(self, right: Right, headers: Mapping[str, str]) -> None:
         """Raise AccessError unless a call with these headers (names in lower case) has the right."""

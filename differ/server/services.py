@@ -34,8 +34,11 @@ class ModuleControl(Protocol):
     def describe(self) -> Sequence[Mapping[str, Any]]:
         """One entry a module."""
 
-    def act(self, action: str, name: str) -> None:
-        """Start, stop, pause or resume one; raises UsageError for what makes no sense."""
+    def act(self, action: str, name: str) -> Sequence[Mapping[str, Any]]:
+        """Start, stop, restart, pause or resume one, or all `sinks`; what they are then.
+
+        Raises UsageError for what makes no sense. An entry with `pending` is still to become what was asked for.
+        """
 
 
 class Measures(Protocol):

@@ -61,6 +61,11 @@ class Serving:
             raise RelayUnavailableError(f"serve {self._listen}: {self._failure}") from self._failure
         log.info("server: listening on %s", self.url)
 
+    @property
+    def failure(self) -> BaseException | None:
+        """What ended the server by itself, or None."""
+        return self._failure
+
     def stop(self, grace_seconds: float = STOP_SECONDS) -> None:
         """Take no more calls, end those that wait, let bodies go on for so long at most, and close; idempotent."""
         self._app.services.stop_soon()
