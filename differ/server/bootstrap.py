@@ -147,7 +147,7 @@ def here(services: Services) -> Callable[[Request], Awaitable[None]]:
     async def check(request: Request) -> None:
         url = services.project.settings.bootstrap.url
         if url is not None and not services.hosted("bootstrap"):
-            target = url.rstrip("/") + request.url.path + (f"?{request.url.query}" if request.url.query else "")
+            target = url + request.url.path + (f"?{request.url.query}" if request.url.query else "")
             raise HTTPException(307, f"bootstrap is at {url}", {"Location": target})
         services.check_hosted("bootstrap")
 
