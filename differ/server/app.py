@@ -14,13 +14,21 @@ from pydantic import BaseModel
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 import differ
-from differ.server import bootstrap, health, stream
+from differ.server import bootstrap, consumers, groups, health, operate, sources, stream
 from differ.server.access import needs
 from differ.server.gate import Gate
 from differ.server.problems import install
 from differ.server.services import Services
 
-ROUTERS = (health.router, stream.router, bootstrap.router)
+ROUTERS = (
+    health.router,
+    sources.router,
+    stream.router,
+    consumers.router,
+    groups.router,
+    bootstrap.router,
+    operate.router,
+)
 
 
 class ErrorBody(BaseModel):
