@@ -24,6 +24,7 @@ from differ.errors import UsageError
 from differ.formats.checkpoint import Checkpoint, checkpoint_from_json
 from differ.formats.partitions import VIRTUAL, Partitions
 from differ.server.access import needs
+from differ.server.naming import known_sources
 from differ.server.services import Services
 
 Member = Annotated[str, Field(min_length=1, max_length=64, description="the member's id, as join gave it")]
@@ -97,8 +98,8 @@ def router(services: Services) -> APIRouter:
 
     @routes.post("/{name}/join", summary="Become a member of a consumer group")
     def join(name: Name, body: Join) -> Owned:
-        for source in body.sources:
-            services.project.known(source)
+        services.check_hosted("relay")
+        known_sources(services.project, body.sources)
         share = groups.join(
             name,
             member=body.member,
@@ -111,10 +112,12 @@ def router(services: Services) -> APIRouter:
 
     @routes.post("/{name}/heartbeat", summary="Stay a member, release partitions, learn what changed")
     def heartbeat(name: Name, body: Heartbeat) -> Owned:
+        services.check_hosted("relay")
         return _owned(groups.heartbeat(name, body.member, version=body.version, released=body.released))
 
     @routes.post("/{name}/leave", summary="Leave the group")
     def leave(name: Name, body: Leave) -> Left:
+        services.check_hosted("relay")
         return Left(left=groups.leave(name, body.member))
 
     return routes
