@@ -3,6 +3,7 @@
 from differ.catalog.catalog import Catalog
 from differ.catalog.entries import CycleEntry, SegmentEntry, SourceEntry, StreamEntry, WindowEntry
 from differ.catalog.standing import Behind, Floor, Standing
+from differ.catalog.totals import SourceTotals
 
 __all__ = [
     "Behind",
@@ -11,6 +12,7 @@ __all__ = [
     "Floor",
     "SegmentEntry",
     "SourceEntry",
+    "SourceTotals",
     "Standing",
     "StreamEntry",
     "WindowEntry",

@@ -27,6 +27,7 @@ from differ.catalog.entries import (
     to_text,
 )
 from differ.catalog.reading import CatalogReader
+from differ.catalog.totals import count_scan
 from differ.errors import StorageError, UsageError
 
 GENESIS = "0" * 64
@@ -116,14 +117,16 @@ class Catalog(CatalogReader):
             raise UsageError(f"read source {source}: it had no cycle yet", hint=f"run 'differ scan --source {source}'")
         return SourceEntry.from_row(row)
 
-    def end_cycle(self, source: str, cycle: int, status: str, result: dict[str, Any]) -> None:
-        """Record how a cycle that changes nothing ended: failed, rejected or superseded."""
+    def end_cycle(self, source: str, cycle: int, status: str, result: dict[str, Any], *, scanned: bool = True) -> None:
+        """Record how a cycle that changes nothing ended: failed, rejected or superseded. scanned: as in `Proposal`."""
         with self.writing() as connection:
             row = connection.execute(
                 select(tables.cycles).where(tables.cycles.c.source == source, tables.cycles.c.cycle == cycle)
             ).one()
             body = dict(row._mapping) | {"status": status, "finished_at": to_text(now()), "result": json.dumps(result)}
             write_cycle(connection, body)
+            if scanned and row.status == "running":
+                count_scan(connection, source, status, result)
 
     def set_flag(self, source: str, *, paused: bool | None = None, rebaseline: bool | None = None) -> None:
         """Pause or resume a source, or ask for a new base at its next cycle; makes the source's row if need be."""

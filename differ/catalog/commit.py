@@ -19,8 +19,9 @@ from sqlalchemy import Connection, func, insert, select, update
 
 from differ.catalog import tables
 from differ.catalog.catalog import Catalog, now, raise_floor, write_cycle
-from differ.catalog.entries import Staged, to_text
+from differ.catalog.entries import Staged, to_moment, to_text
 from differ.catalog.reading import read_stream
+from differ.catalog.totals import count_commit, count_scan
 from differ.errors import BusyError, HeldError
 from differ.model import CycleStatus, Window
 from differ.storage import seam
@@ -28,7 +29,10 @@ from differ.storage import seam
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Proposal:
-    """One source's part of a commit. `result` becomes the cycle's record; `scn_first`/`scn_last` are filled in."""
+    """One source's part of a commit. `result` becomes the cycle's record; `scn_first`/`scn_last` are filled in.
+
+    scanned: whether the source was read; not so where its state is only written anew.
+    """
 
     source: str
     cycle: int
@@ -36,6 +40,7 @@ class Proposal:
     base_cycle: int | None
     staged: Staged
     result: dict[str, Any]
+    scanned: bool = True
 
 
 def commit(catalog: Catalog, commit_id: str, proposals: Sequence[Proposal]) -> list[dict[str, Any]]:
@@ -189,6 +194,8 @@ def _record(
     result |= {"scn_first": window.first if window else None, "scn_last": window.last if window else None}
     _supersede(connection, proposal, moment)
     _write(connection, commit_id, proposal, status, result, window_last, moment)
+    if proposal.scanned:
+        count_commit(connection, proposal.source, result if staged.events else {}, to_moment(moment))
     values: dict[str, Any] = {
         "seen_at": staged.seen_at,
         "absent": json.dumps(staged.absent.to_json()) if staged.absent else None,
@@ -223,8 +230,10 @@ def _write(
 ) -> None:
     table = tables.cycles
     row = connection.execute(
-        select(table.c.started_at).where(table.c.source == proposal.source, table.c.cycle == proposal.cycle)
+        select(table).where(table.c.source == proposal.source, table.c.cycle == proposal.cycle)
     ).first()
+    if proposal.scanned and (row is None or row.status == "running"):
+        count_scan(connection, proposal.source, status, result)
     write_cycle(
         connection,
         {

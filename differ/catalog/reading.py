@@ -18,6 +18,7 @@ from differ.catalog import tables
 from differ.catalog.engine import catalog_errors
 from differ.catalog.entries import CycleEntry, SegmentEntry, SourceEntry, StreamEntry, WindowEntry, to_moment
 from differ.catalog.standing import Behind, Standing, read_behind, read_standing
+from differ.catalog.totals import SourceTotals, read_totals
 from differ.errors import CorruptionError, UsageError
 from differ.records.types import Schema
 
@@ -174,6 +175,11 @@ class CatalogReader:
             query = query.where(tables.schemas.c.source == source)
         with self.reading() as connection:
             return [_schema_entry(row) for row in connection.execute(query)]
+
+    def totals(self) -> list[SourceTotals]:
+        """What every source ever did, by name; see `totals.py`. Cost: some 20 rows a source."""
+        with self.reading() as connection:
+            return read_totals(connection)
 
     def oldest_scn(self) -> int:
         """The oldest SCN whose event can still be read; head + 1 when there is none."""

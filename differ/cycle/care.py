@@ -69,12 +69,14 @@ def compact(place: Place, source: str, *, wait: bool = False) -> CycleResult:
                     detected_at=to_text(entry.seen_at or now()),
                 ),
                 result=result.to_json(),
+                scanned=False,
             )
             body = commit(place.catalog, commit_id, [proposal])[0]
         except BaseException:
             with suppress(DifferError):
                 remove_tree(places.folder)
-                place.catalog.end_cycle(source, cycle, "failed", {"source": source, "cycle": cycle, "status": "failed"})
+                failed = {"source": source, "cycle": cycle, "status": "failed"}
+                place.catalog.end_cycle(source, cycle, "failed", failed, scanned=False)
             raise
         finally:
             with suppress(DifferError):
