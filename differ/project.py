@@ -12,6 +12,8 @@ from pathlib import Path as FilePath
 from typing import TYPE_CHECKING, Any
 
 from differ.catalog import Catalog
+from differ.catalog.catalog import now
+from differ.catalog.consumer_entries import ConsumerEntry
 from differ.catalog.consumers import Consumers
 from differ.catalog.locks import source_locks
 from differ.config import Settings
@@ -28,6 +30,7 @@ from differ.model import ChangeEvent, CycleResult
 from differ.records.keytext import key_texts
 from differ.records.normalize import to_arrow
 from differ.records.types import Schema
+from differ.relay.following import following
 from differ.relay.reader import EventReader, staged_batches
 from differ.snapshots.snapshot import Snapshot
 
@@ -256,7 +259,7 @@ class Project:
         return source
 
     def status(self) -> Mapping[str, Any]:
-        """What `differ status --json` prints: stream, and where every source stands."""
+        """What `differ status --json` prints: stream, and where every source and consumer stands."""
         stream = self.catalog.stream()
         names = list(self.settings.sources)
         names += [entry.name for entry in self.catalog.sources() if entry.name not in self.settings.sources]
@@ -264,6 +267,7 @@ class Project:
             "stream": stream.stream_id,
             "head_scn": stream.head_scn,
             "sources": [self.source_status(name) for name in names],
+            "consumers": self.following(),
         }
 
     def source_status(self, name: str) -> dict[str, Any]:
@@ -304,6 +308,11 @@ class Project:
                 for name in ("cycle", "reason", "hash", "inserts", "updates", "deletes", "rows")
             }
         return body
+
+    def following(self, entries: Sequence[ConsumerEntry] | None = None) -> list[dict[str, Any]]:
+        """Consumers (None: all) with their lag and what is kept for them; see `differ.relay.following`."""
+        found = self.consumers.all() if entries is None else entries
+        return following(self.catalog, found, self.settings.relay.retention, now())
 
     def _is_idle(self, name: str) -> bool:
         """Whether nobody scans the source now."""

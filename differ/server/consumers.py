@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable, Mapping
-from datetime import UTC, datetime
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Path, Response
@@ -24,7 +23,7 @@ from differ.catalog.consumer_entries import ConsumerEntry
 from differ.catalog.consumer_tables import NAME_LENGTH
 from differ.errors import ScnAheadError, StreamChangedError
 from differ.formats.checkpoint import Checkpoint, checkpoint_from_json
-from differ.formats.partitions import VIRTUAL, Partitions
+from differ.relay.following import described
 from differ.server.access import needs
 from differ.server.groups import GroupCheckpoint, save_group_checkpoint
 from differ.server.naming import known_sources
@@ -61,12 +60,12 @@ def router(services: Services) -> APIRouter:
     @routes.get("", summary="All consumers and consumer groups")
     def consumers() -> dict[str, Any]:
         services.check_hosted("relay")
-        return {"consumers": [_with_lag(services, entry) for entry in services.project.consumers.all()]}
+        return {"consumers": services.project.following()}
 
     @routes.get("/{name}", summary="One consumer or consumer group")
     def consumer(name: Name) -> dict[str, Any]:
         services.check_hosted("relay")
-        return _with_lag(services, _found(services, name))
+        return services.project.following([_found(services, name)])[0]
 
     @routes.put("/{name}", summary="Register a consumer, or move its checkpoint")
     async def put(name: Name, body: Put) -> dict[str, Any]:
@@ -80,7 +79,7 @@ def router(services: Services) -> APIRouter:
         await services.read(_check_checkpoints, services, [checkpoint] if checkpoint else [])
         # No thread waits for the disk: the one that writes for all wakes this call.
         put = services.project.consumers.put_soon(name, checkpoint=checkpoint, sources=body.sources, client=body.client)
-        return shown(await asyncio.wrap_future(put))
+        return described(await asyncio.wrap_future(put))
 
     @routes.delete("/{name}", summary="Forget a consumer or consumer group", status_code=204)
     def remove(name: Name) -> Response:
@@ -90,43 +89,6 @@ def router(services: Services) -> APIRouter:
         return Response(status_code=204)
 
     return routes
-
-
-def shown(entry: ConsumerEntry) -> dict[str, Any]:
-    """A consumer as JSON. A group's partitions are listed by the checkpoint they share, as in `partition=`."""
-    body: dict[str, Any] = {
-        "name": entry.name,
-        "sources": list(entry.sources),
-        "state": entry.state,
-        "scn": entry.scn,
-        "checkpoint": entry.checkpoint.to_json() if entry.checkpoint else None,
-        "client": entry.client,
-        "created_at": _moment(entry.created_at),
-        "updated_at": _moment(entry.updated_at),
-    }
-    if entry.partitions:
-        body["partitions"] = _shared(entry.partitions)
-    return body
-
-
-def _shared(partitions: Mapping[int, Checkpoint | None]) -> dict[str, Any]:
-    places: dict[Checkpoint | None, list[int]] = {}
-    for number, checkpoint in sorted(partitions.items()):
-        places.setdefault(checkpoint, []).append(number)
-    return {
-        Partitions(count=VIRTUAL, chosen=tuple(numbers)).text: checkpoint.to_json() if checkpoint else None
-        for checkpoint, numbers in places.items()
-    }
-
-
-def _with_lag(services: Services, entry: ConsumerEntry) -> dict[str, Any]:
-    body = shown(entry)
-    body["behind"] = None
-    if entry.scn is not None:
-        behind = services.project.catalog.behind(entry.scn, entry.sources)
-        seconds = (datetime.now(UTC) - behind.since).total_seconds() if behind.since else 0.0
-        body["behind"] = {"events": behind.events, "seconds": max(0.0, round(seconds, 3))}
-    return body
 
 
 def _check_checkpoints(services: Services, checkpoints: Iterable[Checkpoint]) -> None:
@@ -154,7 +116,3 @@ def _found(services: Services, name: str) -> ConsumerEntry:
 
 def _unknown(name: str) -> NotFoundError:
     return NotFoundError(f"there is no consumer {name!r}", hint="see /v1/consumers")
-
-
-def _moment(moment: datetime) -> str:
-    return moment.isoformat().replace("+00:00", "Z")
