@@ -47,7 +47,7 @@ class StreamQuery(BaseModel):
         None, max_length=200, description="Instead of `since`: what `Differ-Cursor` gave, to go on from there."
     )
     limit: int | None = Field(
-        None, ge=1, le=LIMIT_MAX, description="Look through at most so many events of these sources."
+        None, ge=0, le=LIMIT_MAX, description="Look through at most so many events of these sources; 0: only the headers."
     )
     wait: float = Field(
         0.0, ge=0, le=WAIT_SECONDS_MAX, description="Where there is no event yet, wait for one at most so many seconds."
