@@ -140,6 +140,7 @@ class Client:
         ops: Sequence[str] = (),
         partition: Partitions | str | None = None,
         group: bool | Literal["exclusive"] = False,
+        lease_seconds: float | None = None,
         checkpoints: CheckpointStore | str | Path | None = None,
         register: bool = True,
         workers: int = 1,
@@ -155,9 +156,10 @@ class Client:
 
         name: the consumer's, under which its checkpoint is kept and the relay holds events for it. checkpoints: a
         file's path, or a store; None keeps them on the relay. register: whether the relay is told of checkpoints kept
-        elsewhere. group: share the partitions with other processes of the same name. start: for a consumer without a
-        checkpoint. dead_letters: a file for events that keep failing; without it the run halts. stop: set it to end
-        the run after the event at hand.
+        elsewhere. group: share the partitions with other processes of the same name, or with "exclusive" stand by
+        until the eldest is gone; lease_seconds: how long one may be away before it loses its share. start: for a
+        consumer without a checkpoint. dead_letters: a file for events that keep failing; without it the run halts.
+        stop: set it to end the run after the event at hand.
 
         Raises ConsumerError when a callback keeps failing; a RelayError that a bootstrap does not mend, or may not;
         UsageError for options that make no sense.
@@ -177,7 +179,7 @@ class Client:
         _check(plan)
         transport = self._transport.another()
         if group:
-            positions = self._member(transport, plan, group, checkpoints, stopping)
+            positions = self._member(transport, plan, group, checkpoints, lease_seconds, stopping)
         else:
             positions = self._alone(transport, plan, checkpoints, register, stopping)
         Run(consumer, transport, positions, plan, stopping).go()
@@ -205,14 +207,45 @@ class Client:
         plan: Plan,
         group: bool | Literal["exclusive"],
         checkpoints: CheckpointStore | str | Path | None,
+        lease_seconds: float | None,
         stop: threading.Event,
     ) -> Positions:
-        if checkpoints is not None or plan.selection.partition is not None:
+        from differ.client.membership import Membership
+        from differ.client.reading import ask
+        from differ.client.sharing import Shared
+
+        is_exclusive = group == "exclusive"
+        if not is_exclusive and group is not True:
+            raise UsageError(f"run consumer {plan.name}: group={group!r}", hint='True, False or "exclusive"')
+        if plan.selection.partition is not None:
             raise UsageError(
-                f"run consumer {plan.name}: a group keeps its checkpoints on the relay and shares out partitions",
-                hint="leave out checkpoints= and partition=",
+                f"run consumer {plan.name}: a group shares the partitions out itself", hint="leave out partition="
             )
-        raise UsageError(f"run consumer {plan.name}: group={group!r}")
+        if isinstance(checkpoints, str | Path) or (checkpoints is not None and not is_exclusive):
+            raise UsageError(
+                f"run consumer {plan.name}: a group keeps its checkpoints where all its members find them",
+                hint="leave out checkpoints=, or with group='exclusive' give a store in the destination",
+            )
+        whole = Selection(sources=plan.selection.sources, ops=plan.selection.ops)
+        backoff = Backoff(plan.retries, stop)
+
+        def seat() -> Membership:
+            return Membership(
+                transport,
+                plan.name,
+                sources=whole.sources,
+                exclusive=is_exclusive,
+                lease_seconds=lease_seconds,
+            )
+
+        return Shared(
+            seat,
+            verify=lambda cursor: ask(transport, whole, cursor, backoff=backoff),
+            backoff=backoff,
+            stop=stop,
+            until_head=plan.until_head,
+            store=checkpoints,
+        )
 
     def _since(self, since: Since, selection: Selection) -> Cursor | int:
         if isinstance(since, Cursor | int):

@@ -169,9 +169,13 @@ class Loop:
             part, left = left.slice(0, rows), left.slice(rows)
             if not self._deliver_part(road, piece, part):
                 return
-            if len(left) and piece.within is not None:
+            if not len(left):
+                break
+            if piece.within is not None:
                 self._reached = piece.within(last_scn(part))
                 self._steer(road)
+            if self._interrupted():
+                return
         self._reached = piece.end
         if piece.window is not None and last_scn(piece.batch) == piece.window.last:
             self._end_window(road)
@@ -248,6 +252,7 @@ class Loop:
             self._checkpoint(road)
 
     def _checkpoint(self, road: Road) -> None:
+        self._positions.check()
         self._looked_at = self._clock()
         reached = self._reached
         if reached is None or reached == self.stored:

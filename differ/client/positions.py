@@ -47,6 +47,9 @@ class Positions(Protocol):
     def changed(self) -> bool:
         """Whether the assignment is no longer the one that `begin` gave. Asked several times a second; cheap."""
 
+    def check(self) -> None:
+        """Raise FencedError when nothing may be delivered or made durable any more. Asked before each checkpoint."""
+
     def save(self, checkpoint: Checkpoint) -> None:
         """Store a checkpoint. Raises FencedError when what it speaks of belongs to another by now."""
 
@@ -84,6 +87,9 @@ class Alone:
     def changed(self) -> bool:
         """Never."""
         return False
+
+    def check(self) -> None:
+        """A single consumer has no lease to lose."""
 
     def save(self, checkpoint: Checkpoint) -> None:
         """Store it; the relay is told at most every REPORT_SECONDS."""

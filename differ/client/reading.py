@@ -132,9 +132,9 @@ def place(transport: Transport, selection: Selection, start: int | str, *, backo
             since = oldest
 
 
-def ask(transport: Transport, selection: Selection, since: int, *, backoff: Backoff | None = None) -> Progress:
-    """Where the stream stands after an SCN, without reading an event."""
-    query = [*selection.query, ("format", "frames"), ("since", str(since)), ("limit", "0")]
+def ask(transport: Transport, selection: Selection, since: int | Cursor, *, backoff: Backoff | None = None) -> Progress:
+    """Where the stream stands after an SCN or cursor, without reading an event. Raises where it cannot go on there."""
+    query = [*selection.query, ("format", "frames"), _start(since), ("limit", "0")]
     while True:
         try:
             with transport.stream("/v1/stream", query=query) as answer:
