@@ -181,6 +181,12 @@ class CatalogReader:
         with self.reading() as connection:
             return read_totals(connection)
 
+    def kept_bytes(self) -> int:
+        """The bytes of all segments that are kept."""
+        with self.reading() as connection:
+            first = connection.scalar(select(func.min(tables.windows.c.start_bytes)))
+            return 0 if first is None else read_stream(connection).segment_bytes - int(first)
+
     def oldest_scn(self) -> int:
         """The oldest SCN whose event can still be read; head + 1 when there is none."""
         return self.stream().oldest_scn

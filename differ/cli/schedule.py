@@ -10,34 +10,27 @@ from differ.cli.results import exit_code, print_result
 from differ.cli.session import Session
 from differ.errors import UsageError
 
-MODULES = ("scheduler",)
-LATER_MODULES = ("relay", "bootstrap", "sinks")
 
-
-@command(example="differ run --only scheduler", chatty=True)
-@click.option("--only", metavar="MODULES", help="Only these modules, separated by commas. There is: scheduler.")
+@command(example="differ run\ndiffer run --only scheduler,relay", chatty=True)
+@click.option("--only", metavar="MODULES", help="Only these, separated by commas: scheduler, relay, bootstrap, sinks.")
 @click.pass_obj
 def run(session: Session, only: str | None) -> int:
-    """Scan sources by their schedules until SIGTERM or Ctrl-C.
+    """Run scheduler, relay, bootstrap server and sinks until SIGTERM or Ctrl-C.
 
-    Each cycle runs in a process of its own. When stopped it lets running cycles roll back, and exits with 0.
+    The scheduler scans sources by their schedules, each cycle in a process of its own. The relay serves the events
+    to consumers, and the bootstrap server the states to begin with, both at relay.listen. Each sink writes its
+    destination. 'differ modules' shows them, and starts, stops and pauses each one.
+
+    SIGHUP reads scheduler.yaml again and applies what changed. When stopped, running cycles roll back, and the
+    exit code is 0.
     """
-    for name in [] if only is None else [part.strip() for part in only.split(",")]:
-        if name in LATER_MODULES:
-            raise UsageError(f"run: the module {name!r} is not part of this version", hint="there is: scheduler")
-        if name not in MODULES:
-            raise UsageError(f"run: there is no module {name!r}", hint="there is: scheduler")
-    from differ.runtime import Runtime, SchedulerModule, control_folder
-    from differ.schedule import Scheduler, jobs
+    from differ.runtime.hosting import MODULES, Hosting
 
-    settings = session.settings()
-    if not jobs(settings):
-        raise UsageError(
-            "run: no source or consistency group has a schedule",
-            hint="add one in scheduler.yaml, such as 'schedule: {every: 5m}'",
-        )
-    runtime = Runtime({"scheduler": SchedulerModule(lambda: Scheduler(settings))})
-    runtime.run_forever(control_folder(settings.storage.state))
+    names = MODULES if only is None else tuple(dict.fromkeys(part.strip() for part in only.split(",")))
+    for name in names:
+        if name not in MODULES:
+            raise UsageError(f"run: there is no module {name!r}", hint=f"there is: {', '.join(MODULES)}")
+    Hosting(session.settings(), names).run()
     return 0
 
 

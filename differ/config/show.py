@@ -23,11 +23,15 @@ def shown(settings: Settings) -> str:
     """YAML that loads again where no secret was hidden; keys in the order of the reference page."""
     import yaml
 
-    body = _hidden(_plain(settings), (), settings._raw)
-    return str(yaml.safe_dump(body, sort_keys=False, allow_unicode=True, width=110))
+    return str(yaml.safe_dump(hidden(settings), sort_keys=False, allow_unicode=True, width=110))
 
 
-def _plain(value: Any) -> Any:
+def hidden(settings: Settings) -> Any:
+    """The settings in effect as plain values, without secrets."""
+    return _hidden(plain(settings), (), settings._raw)
+
+
+def plain(value: Any) -> Any:
     """Settings as the file would write them: its keys, units on numbers, nothing that loading fills in."""
     from pydantic import BaseModel
 
@@ -41,9 +45,9 @@ def _plain(value: Any) -> Any:
             if not key.startswith("(") and item is not None
         }
     if isinstance(value, Mapping):
-        return {str(key): _plain(item) for key, item in value.items()}
+        return {str(key): plain(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
-        return [_plain(item) for item in value]
+        return [plain(item) for item in value]
     if isinstance(value, (Limit, Path)):
         return str(value)
     if isinstance(value, Decimal):
@@ -56,7 +60,7 @@ def _with_unit(name: str, value: Any) -> Any:
         return f"{value:.15g}s"
     if name.endswith("_bytes") and isinstance(value, int):
         return size_text(value)
-    return _plain(value)
+    return plain(value)
 
 
 def size_text(count: int) -> str:

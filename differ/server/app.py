@@ -14,7 +14,7 @@ from pydantic import BaseModel
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 import differ
-from differ.server import bootstrap, consumers, groups, health, operate, sources, stream
+from differ.server import bootstrap, consumers, groups, health, metrics, modules, operate, sources, stream
 from differ.server.access import needs
 from differ.server.gate import Gate
 from differ.server.problems import install
@@ -28,6 +28,8 @@ ROUTERS = (
     groups.router,
     bootstrap.router,
     operate.router,
+    modules.router,
+    metrics.router,
 )
 
 
