@@ -28,18 +28,23 @@ def event_lines(batch: EventBatch) -> Iterator[bytes]:
 
 def cloud_events(batch: EventBatch) -> Iterator[dict[str, Any]]:
     """Yield each event as the dict that its line is made of."""
-    source = f"urn:uuid:{batch.stream}#{quote(batch.source, safe='')}"
     keys = key_texts(batch.images("key"), batch.key_schema).to_pylist()
     for key, event in zip(keys, event_objects(batch), strict=True):
-        yield {
-            "specversion": "1.0",
-            "id": f"{batch.stream}:{event['scn']}",
-            "source": source,
-            "type": TYPE_PREFIX + event["op"],
-            "subject": key,
-            "time": event["detected_at"],
-            "datacontenttype": "application/json",
-            "partitionkey": key,
-            "sequence": f"{event['scn']:020d}",
-            "data": event,
-        }
+        yield cloud_event(key, event)
+
+
+def cloud_event(key: str, event: dict[str, Any], *, identity: str | None = None) -> dict[str, Any]:
+    """One event. key: its canonical JSON text. event: the object of NDJSON. identity: what follows the stream in `id`,
+    the SCN unless another is given."""
+    return {
+        "specversion": "1.0",
+        "id": f"{event['stream']}:{identity or event['scn']}",
+        "source": f"urn:uuid:{event['stream']}#{quote(event['source'], safe='')}",
+        "type": TYPE_PREFIX + event["op"],
+        "subject": key,
+        "time": event["detected_at"],
+        "datacontenttype": "application/json",
+        "partitionkey": key,
+        "sequence": f"{event['scn']:020d}",
+        "data": event,
+    }

@@ -22,7 +22,7 @@ from typing import Any
 from differ.formats.batch import EventBatch
 from differ.formats.images import json_images
 from differ.formats.ndjson import encode_line
-from differ.model import OPS
+from differ.model import OPS, ChangeEvent
 from differ.records.clock import datetime_text
 
 _OPS = {"insert": "c", "update": "u", "delete": "d"}
@@ -49,46 +49,61 @@ def messages(
             yield key_bytes, None
 
 
+def head(of: EventBatch | ChangeEvent, schema: int, name: str) -> dict[str, Any]:
+    """What the envelopes of a batch, or of one event, have in common, for `envelope`. schema: its id."""
+    microseconds = (of.detected_at - _EPOCH) // timedelta(microseconds=1)
+    times = {"ts_ms": microseconds // 1_000, "ts_us": microseconds, "ts_ns": microseconds * 1_000}
+    seen = None if of.seen_unchanged_at is None else datetime_text(of.seen_unchanged_at)
+    return {
+        "times": times,
+        "source": {
+            "version": _version(),
+            "connector": "differ",
+            "name": name,
+            **times,
+            "snapshot": "true" if of.baseline else "false",
+            "db": of.stream,
+            "sequence": None,
+            "table": of.source,
+            "scn": None,
+            "cycle": of.cycle,
+            "window_first": of.window.first,
+            "window_last": of.window.last,
+            "schema_version": schema,
+            "seen_unchanged_at": seen,
+        },
+        "op": "r" if of.baseline else None,
+        "transaction": f"{of.stream}:{of.window.last}",
+        "first": of.window.first,
+    }
+
+
+def envelope(head: dict[str, Any], op: str, scn: int, before: Any, after: Any, order: int | None) -> dict[str, Any]:
+    """One envelope. op: insert, update, delete. order: the event's number among those of its source in the window, from
+    1, or None where it is not known. Before and after are JSON values."""
+    return {
+        "before": before,
+        "after": after,
+        "source": {**head["source"], "scn": scn},
+        "transaction": {
+            "id": head["transaction"],
+            "total_order": scn - head["first"] + 1,
+            "data_collection_order": order,
+        },
+        "op": head["op"] or _OPS[op],
+        **head["times"],
+    }
+
+
 @cache
 def _version() -> str:
     return version("differ-cdc")
 
 
 def _envelopes(batch: EventBatch, name: str) -> Iterator[tuple[dict[str, Any], dict[str, Any]]]:
-    microseconds = (batch.detected_at - _EPOCH) // timedelta(microseconds=1)
-    times = {"ts_ms": microseconds // 1_000, "ts_us": microseconds, "ts_ns": microseconds * 1_000}
-    seen = None if batch.seen_unchanged_at is None else datetime_text(batch.seen_unchanged_at)
+    shared = head(batch, batch.schema_id, name)
     codes = batch.events.column("op").to_pylist()
     ordinals = batch.events.column("ordinal").to_pylist()
     for code, ordinal, (key, before, after) in zip(codes, ordinals, json_images(batch), strict=True):
         scn = batch.first_scn + ordinal
-        yield (
-            key,
-            {
-                "before": before,
-                "after": after,
-                "source": {
-                    "version": _version(),
-                    "connector": "differ",
-                    "name": name,
-                    **times,
-                    "snapshot": "true" if batch.baseline else "false",
-                    "db": batch.stream,
-                    "sequence": None,
-                    "table": batch.source,
-                    "scn": scn,
-                    "cycle": batch.cycle,
-                    "window_first": batch.window.first,
-                    "window_last": batch.window.last,
-                    "schema_version": batch.schema_id,
-                    "seen_unchanged_at": seen,
-                },
-                "transaction": {
-                    "id": f"{batch.stream}:{batch.window.last}",
-                    "total_order": scn - batch.window.first + 1,
-                    "data_collection_order": ordinal + 1,
-                },
-                "op": "r" if batch.baseline else _OPS[OPS[code]],
-                **times,
-            },
-        )
+        yield key, envelope(shared, OPS[code], scn, before, after, ordinal + 1)
