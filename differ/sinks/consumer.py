@@ -11,12 +11,11 @@ Source: Kafka Connect's sink worker; its error tolerance and dead letter queue (
 from __future__ import annotations
 
 import logging
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from differ.client.consumer import Answer, Consumer, Next, Retry
+from differ.client.consumer import Answer, Consumer, Retry
 from differ.config.sink import SinkSettings
 from differ.errors import SinkUnavailableError
 from differ.formats.checkpoint import Checkpoint, StreamCheckpoint
@@ -45,22 +44,21 @@ class SinkConsumer(Consumer):
         *,
         refusals: Refusals,
         status: SinkStatus | None = None,
-        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """refusals: where refused records go. Raises ConfigError, SinkError for hooks that cannot be loaded."""
         self.status = status or SinkStatus()
-        self._settings, self._refusals, self._clock = settings, refusals, clock
+        self._settings, self._refusals = settings, refusals
         self._destination = destination_of(sink)
         self._mapper = Mapper(settings, project, holds_state=self._destination.holds_state)
         self._buffer: list[Change] = []
         self._refused: list[Refused] = []
-        self._first_at = 0.0
 
     # -- streaming ----------------------------------------------------------------------------------------------------
 
     def on_events(self, events: Events) -> Answer:
-        """Take the changes; ask for a checkpoint when the batch is full or old enough."""
-        return self._gather(events, bootstrap=False)
+        """Take the changes; the run's pace says when they are written."""
+        self._gather(events, bootstrap=False)
+        return None
 
     def on_checkpoint(self, checkpoint: Checkpoint) -> Answer:
         """Write what was gathered, with the checkpoint. Raises Retry while the destination is down."""
@@ -86,7 +84,8 @@ class SinkConsumer(Consumer):
 
     def on_bootstrap_events(self, events: Events) -> Answer:
         """Take the rows, as changes are taken."""
-        return self._gather(events, bootstrap=True)
+        self._gather(events, bootstrap=True)
+        return None
 
     def on_bootstrap_checkpoint(self, checkpoint: Checkpoint) -> Answer:
         """Load what was gathered, with the checkpoint in the middle of the generation."""
@@ -105,9 +104,7 @@ class SinkConsumer(Consumer):
 
     # -- both ---------------------------------------------------------------------------------------------------------
 
-    def _gather(self, events: Events, *, bootstrap: bool) -> Answer:
-        if not self._buffer:
-            self._first_at = self._clock()
+    def _gather(self, events: Events, *, bootstrap: bool) -> None:
         batch = events.batch
         for made in self._mapper.changes(events, batch.schema, batch.before_schema, bootstrap=bootstrap):
             if isinstance(made, Change):
@@ -118,9 +115,6 @@ class SinkConsumer(Consumer):
         self.status.events += len(events)
         self.status.unmapped = self._mapper.unmapped
         self.status.unknown_columns = tuple(self._mapper.unknown_columns())
-        full = len(self._buffer) >= self._settings.batch.events
-        old = bool(self._buffer) and self._clock() - self._first_at >= self._settings.batch.every_seconds
-        return Next.CHECKPOINT if full or old else None
 
     def _write(self, changes: list[Change], write: Write, checkpoint: Checkpoint | None) -> None:
         """Write the changes in pieces of at most `batch.events`, the checkpoint with the last one."""

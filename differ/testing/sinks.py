@@ -49,7 +49,8 @@ class _Conformance(Generic[S]):
     """Whether nested values are kept; where not, a refusal or a stated other form is tested elsewhere."""
 
     @pytest.fixture(autouse=True)
-    def _place(self, tmp_path: Path) -> Iterable[None]:
+    def _place(self, tmp_path: Path, request: pytest.FixtureRequest) -> Iterable[None]:
+        self.request = request
         self._folder = tmp_path
         self._options = self.make_options(tmp_path)
         self._open: list[Sink] = []
@@ -59,7 +60,7 @@ class _Conformance(Generic[S]):
             sink.close()
 
     def make_options(self, folder: Path) -> Mapping[str, Any]:
-        """Options of a destination that is new and empty. Called once for each test."""
+        """Options of a destination that is new and empty. Called once for each test; `self.request` gives fixtures."""
         raise NotImplementedError
 
     def shown(self, document: Document) -> Any:
