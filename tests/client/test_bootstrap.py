@@ -1,0 +1,325 @@
+"""A consumer bootstraps: all rows of all sources at one SCN, resumable, replacing what was there; then the stream."""
+
+import threading
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from differ.catalog.pins import Pins
+from differ.client import BootstrapCheckpoint, Client, Next, Pace, Retries, Retry, Skip, Stop, StreamCheckpoint
+from differ.errors import BootstrapGoneError, ConsumerError, ScnTooOldError
+from differ.snapshots import pages
+from tests.client.mirror import Mirror, Store
+from tests.cycle.world import DELTAS, World, numbered
+from tests.server.relay import Relay
+
+QUICK = Retries(attempts=3, first_seconds=0, most_seconds=0)
+EACH_PAGE = Pace(checkpoint_events=1)
+
+
+class Crash(BaseException):
+    """The process ends here: nothing that the client does about errors is done."""
+
+
+@pytest.fixture(autouse=True)
+def small_pages(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pages, "PAGE_ROWS", 10)
+
+
+@pytest.fixture
+def shop(world: World) -> World:
+    """Orders with dead rows, an empty source, one that never had a cycle; nothing but the state is kept."""
+    world.settings["relay"] = {"retention": {"age": "0s", "size": 0, "hold_for_consumers": 0}}
+    world.fed("orders", numbered(*range(60)), snapshots=DELTAS | {"keep": 1})
+    world.fed("parts", numbered(1, 2), snapshots={"keep": 1})
+    world.fed("unborn", snapshots={"keep": 1})
+    world.commit("orders")
+    world.commit("parts")
+    world.commit("orders", numbered(*range(3, 58), first=4))
+    return world
+
+
+def run(relay: Relay, mirror: Mirror, store: Store, **options: Any) -> None:
+    """Run until the head."""
+    usual: dict[str, Any] = {"until_head": True, "retries": QUICK, "pace": EACH_PAGE}
+    Client(relay.url).run(mirror, name="index", checkpoints=store, **(usual | options))
+
+
+def equals(world: World, mirror: Mirror, *sources: str) -> None:
+    for source in sources or ("orders", "parts"):
+        held = sorted(mirror.state(source), key=lambda row: row["id"])
+        assert held == sorted(world.state(source).values(), key=lambda row: row["id"]), source
+
+
+def pins(world: World) -> list[Any]:
+    return Pins(world.project.consumers).all()
+
+
+def test_a_new_consumer_is_given_every_row_and_then_the_stream(shop: World, serve: Callable[..., Relay]) -> None:
+    del shop.settings["relay"]
+    shop.close()
+    mirror, store = Mirror(), Store()
+    relay = serve()
+    run(relay, mirror, store)
+    equals(shop, mirror)
+    (begun,) = mirror.of("bootstrap_start")
+    assert (begun.scn, begun.sources, begun.resumed) == (67, ("orders", "parts", "unborn"), False)
+    assert (begun.rows, begun.partitions) == ({"orders": 55, "parts": 2, "unborn": 0}, None)
+    assert mirror.of("bootstrap_end") == [begun]
+    assert store.checkpoint == StreamCheckpoint(cursor=begun.cursor)
+    assert pins(shop) == []
+    shop.commit("unborn", numbered(1))
+    shop.commit("orders", numbered(1, 2))
+    run(relay, mirror, store)
+    equals(shop, mirror, "orders", "parts", "unborn")
+    assert len(mirror.of("bootstrap_start")) == 1
+
+
+def test_rows_that_are_not_in_the_snapshot_are_gone(shop: World, serve: Callable[..., Relay]) -> None:
+    mirror = Mirror()
+    mirror.rows = {("orders", f"stale {n}"): ({"id": n}, "before", n) for n in range(5)}
+    mirror.rows["other", "kept"] = ({"id": 1}, "before", 1)
+    run(serve(), mirror, Store())
+    equals(shop, mirror)
+    assert mirror.state("other") == [{"id": 1}]
+
+
+def test_checkpoints_stand_at_pages_and_sources_until_the_end(shop: World, serve: Callable[..., Relay]) -> None:
+    mirror, store = Mirror(), Store()
+    run(serve(), mirror, store)
+    found = mirror.of("checkpoint")
+    assert all(isinstance(checkpoint, BootstrapCheckpoint) for checkpoint in found[:-1])
+    assert [checkpoint.source for checkpoint in found[:-1]] == sorted(checkpoint.source for checkpoint in found[:-1])
+    assert len({checkpoint.page for checkpoint in found[:-1]}) > 4
+    assert isinstance(found[-1], StreamCheckpoint)
+    names = [name for name, _ in mirror.calls]
+    assert names.index("bootstrap_end") == len(names) - 2  # The stream's checkpoint comes behind it, nothing else.
+
+
+@pytest.mark.parametrize(
+    ("callback", "nth"),
+    [
+        ("bootstrap_start", 1),
+        ("bootstrap_events", 1),
+        ("bootstrap_events", 4),
+        ("checkpoint", 1),
+        ("checkpoint", 4),
+        ("bootstrap_end", 1),
+    ],
+)
+def test_a_crash_is_resumed_in_the_same_generation(
+    shop: World, serve: Callable[..., Relay], callback: str, nth: int
+) -> None:
+    relay = serve()
+    left = [nth]
+
+    def crash(name: str) -> None:
+        left[0] -= name == callback
+        if left[0] == 0 and name == callback:
+            raise Crash
+
+    first, store = Mirror(crash), Store()
+    with pytest.raises(Crash):
+        run(relay, first, store)
+    shop.commit("orders", numbered(*range(9)))
+    second = Mirror()
+    second.rows, second.generation = first.rows, first.generation
+    stood = store.checkpoint
+    run(relay, second, store)
+    equals(shop, second)
+    (begun,) = second.of("bootstrap_start")
+    if stood is None:
+        assert begun.generation != first.generation
+    else:
+        assert isinstance(stood, BootstrapCheckpoint)
+        assert (begun.generation, begun.resumed) == (first.generation, True)
+    if callback == "checkpoint" and nth == 4:
+        whole = 57
+        assert sum(count for _, count in second.of("bootstrap_events")) < whole  # Not all rows came again.
+
+
+def test_a_pin_that_is_gone_in_the_middle_is_begun_anew(shop: World, serve: Callable[..., Relay]) -> None:
+    def let_go(name: str) -> None:
+        if name == "bootstrap_events" and len(mirror.of(name)) == 3 and len(mirror.of("bootstrap_start")) == 1:
+            Pins(shop.project.consumers).remove(mirror.of("bootstrap_start")[0].id)
+            shop.commit("orders", numbered(*range(30), first=20))
+
+    mirror, store = Mirror(let_go), Store()
+    run(serve(), mirror, store)
+    equals(shop, mirror)
+    first, second = mirror.of("bootstrap_start")
+    assert (first.generation != second.generation, second.resumed) == (True, False)
+    assert mirror.of("bootstrap_end") == [second]
+
+
+def test_a_pin_that_is_gone_while_the_consumer_was_down(shop: World, serve: Callable[..., Relay]) -> None:
+    relay = serve()
+
+    def stop(name: str) -> None:
+        if name == "bootstrap_events":
+            raise Stop
+
+    mirror, store = Mirror(stop), Store()
+    run(relay, mirror, store)
+    assert isinstance(store.checkpoint, BootstrapCheckpoint)
+    (held,) = pins(shop)
+    assert held.id == store.checkpoint.bootstrap
+    Pins(shop.project.consumers).remove(held.id)
+    shop.commit("orders", numbered(7))
+    with pytest.raises(BootstrapGoneError):
+        run(relay, Mirror(), store, bootstrap="never", start="head")
+    mirror._hook = lambda name: None
+    run(relay, mirror, store)
+    equals(shop, mirror)
+
+
+def test_what_was_asked_for_changed_so_it_begins_anew(shop: World, serve: Callable[..., Relay]) -> None:
+    relay = serve()
+
+    def stop(name: str) -> None:
+        if name == "bootstrap_events":
+            raise Stop
+
+    store = Store()
+    run(relay, Mirror(stop), store)
+    mirror = Mirror()
+    run(relay, mirror, store, sources=["parts"])
+    (begun,) = mirror.of("bootstrap_start")
+    assert (begun.sources, begun.resumed) == (("parts",), False)
+    assert mirror.state("orders") == []
+    equals(shop, mirror, "parts")
+
+
+def test_partitions_replace_only_their_rows(shop: World, serve: Callable[..., Relay]) -> None:
+    relay, mirror = serve(), Mirror()
+    mirror.rows = {("orders", f"stale {n}"): ({"id": -n}, "before", n) for n in range(4)}
+    run(relay, mirror, Store(), partition="0/2")
+    half = {key for key in mirror.rows if key[1].startswith("stale")}
+    assert half == {("orders", "stale 1"), ("orders", "stale 3")}
+    run(relay, mirror, Store(), partition="1/2")
+    equals(shop, mirror)
+
+
+def test_a_consumer_that_fell_behind_bootstraps_by_itself(shop: World, serve: Callable[..., Relay]) -> None:
+    relay, mirror, store = serve(), Mirror(), Store()
+    run(relay, mirror, store)
+    for rows in (range(3), range(5), range(4)):
+        shop.commit("orders", numbered(*rows))
+    with pytest.raises(ScnTooOldError):
+        run(relay, Mirror(), store, bootstrap="never", start="head")
+    run(relay, mirror, store)
+    equals(shop, mirror)
+    assert len(mirror.of("bootstrap_start")) == 2
+
+
+@pytest.mark.parametrize(
+    "other",
+    [{"stream": "00000000-0000-4000-8000-000000000000"}, {"scn": 1_000_000}, {"chain": "f" * 32}, {"scn": 0}],
+    ids=["another stream", "ahead of the head", "another history", "no longer kept"],
+)
+def test_a_checkpoint_that_fits_no_more_is_replaced(
+    shop: World, serve: Callable[..., Relay], other: dict[str, Any]
+) -> None:
+    relay, mirror, store = serve(), Mirror(), Store()
+    run(relay, mirror, store)
+    assert isinstance(store.checkpoint, StreamCheckpoint)
+    store.save(StreamCheckpoint(cursor=replace(store.checkpoint.cursor, **other)))
+    mirror.rows = {("orders", "stale"): ({"id": -1}, "before", 1)}
+    run(relay, mirror, store)
+    equals(shop, mirror)
+    assert len(mirror.of("bootstrap_start")) == 2
+
+
+def test_a_new_base_without_events_is_noticed_at_the_head(shop: World, serve: Callable[..., Relay]) -> None:
+    relay, mirror, store = serve(), Mirror(), Store()
+    run(relay, mirror, store)
+    shop.give("orders", numbered(*range(20), first=30))
+    shop.project.rebaseline("orders")
+    assert shop.project.catalog.stream().head_scn == store.checkpoint.cursor.scn  # type: ignore[union-attr]
+    run(relay, mirror, store)
+    equals(shop, mirror)
+
+
+@pytest.mark.parametrize("callback", ["bootstrap_start", "bootstrap_events", "checkpoint", "bootstrap_end"])
+@pytest.mark.parametrize("error", [RuntimeError, Retry], ids=["failure", "not now"])
+def test_a_callback_that_fails_for_a_while(
+    shop: World, serve: Callable[..., Relay], callback: str, error: type[Exception]
+) -> None:
+    failures = [2 if error is RuntimeError else 10]
+
+    def fail(name: str) -> None:
+        if name == callback and failures[0]:
+            failures[0] -= 1
+            raise error("not yet")
+
+    mirror, store = Mirror(fail), Store()
+    run(serve(), mirror, store)
+    assert failures == [0]
+    equals(shop, mirror)
+    assert len({begun.generation for begun in mirror.of("bootstrap_start")}) == 1
+    assert isinstance(store.checkpoint, StreamCheckpoint)
+
+
+@pytest.mark.parametrize("callback", ["bootstrap_start", "bootstrap_events", "bootstrap_end"])
+def test_a_callback_that_keeps_failing_halts_the_run(shop: World, serve: Callable[..., Relay], callback: str) -> None:
+    def fail(name: str) -> None:
+        if name == callback:
+            raise RuntimeError("broken")
+
+    store = Store()
+    with pytest.raises(ConsumerError, match=rf"on_{callback} failed.*broken"):
+        run(serve(), Mirror(fail), store)
+    assert not isinstance(store.checkpoint, StreamCheckpoint)
+
+
+def test_the_end_cannot_be_skipped(shop: World, serve: Callable[..., Relay]) -> None:
+    def skip(name: str) -> None:
+        if name in ("bootstrap_end", "checkpoint"):
+            raise Skip
+
+    store = Store()
+    run(serve(), Mirror(skip), store)
+    assert isinstance(store.checkpoint, StreamCheckpoint)
+
+
+def test_stopped_at_the_end_it_is_over(shop: World, serve: Callable[..., Relay]) -> None:
+    class Ending(Mirror):
+        def on_bootstrap_end(self, bootstrap: Any) -> Next | None:
+            super().on_bootstrap_end(bootstrap)
+            return Next.STOP
+
+    relay, mirror, store = serve(), Ending(), Store()
+    run(relay, mirror, store, until_head=False)
+    equals(shop, mirror)
+    assert isinstance(store.checkpoint, StreamCheckpoint)
+    assert pins(shop) == []
+
+
+def test_a_slow_consumer_keeps_its_lease(shop: World, serve: Callable[..., Relay]) -> None:
+    """The lease is a second; the consumer takes as long as it takes for two renewals of it to arrive."""
+    shop.settings["bootstrap"] = {"lease": "1s"}
+    shop.close()
+    renewed = threading.Semaphore(0)
+    original = Pins.renew
+
+    def noticed(self: Pins, pin_id: str) -> Any:
+        found = original(self, pin_id)
+        renewed.release()
+        return found
+
+    def slow(name: str) -> None:
+        if name == "bootstrap_events" and len(mirror.of(name)) == 1:
+            while renewed.acquire(blocking=False):
+                pass
+            for _ in range(4):
+                assert renewed.acquire(timeout=20)
+            shop.commit("orders", numbered(*range(9)))
+
+    mirror, store = Mirror(slow), Store()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Pins, "renew", noticed)
+        run(serve(), mirror, store)
+    equals(shop, mirror)
+    assert len(mirror.of("bootstrap_start")) == 1
