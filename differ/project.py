@@ -21,7 +21,7 @@ from differ.cycle import Place, approve, reject, run_cycles
 from differ.cycle.care import Mending, compact, gc, plan, repair
 from differ.cycle.check import Finding, check
 from differ.cycle.procedure import RunOptions
-from differ.errors import BusyError, NotKeptError, UsageError
+from differ.errors import BusyError, CorruptionError, NotKeptError, UsageError
 from differ.formats.batch import EventBatch
 from differ.formats.events import change_events
 from differ.formats.keys import Key, key_mask, parse_key
@@ -263,11 +263,18 @@ class Project:
         stream = self.catalog.stream()
         names = list(self.settings.sources)
         names += [entry.name for entry in self.catalog.sources() if entry.name not in self.settings.sources]
+        consumers, damage = [], None
+        try:
+            consumers = self.following()
+        except CorruptionError as error:  # Where the sources stand can still be told.
+            damage = str(error)
         return {
             "stream": stream.stream_id,
             "head_scn": stream.head_scn,
+            "oldest_scn": stream.oldest_scn,
             "sources": [self.source_status(name) for name in names],
-            "consumers": self.following(),
+            "consumers": consumers,
+            "consumers_error": damage,
         }
 
     def source_status(self, name: str) -> dict[str, Any]:

@@ -17,6 +17,7 @@ import numpy as np
 from differ.catalog import SegmentEntry
 from differ.catalog.catalog import now
 from differ.catalog.commit import Proposal, commit
+from differ.catalog.consumer_damage import consequence, forget
 from differ.catalog.entries import Staged, to_text
 from differ.catalog.locks import source_locks
 from differ.cycle.check import Finding
@@ -174,12 +175,21 @@ def _plan_one(place: Place, finding: Finding) -> Mending:
         else:
             step = f"quarantine the older snapshot {source}/{cycle}; nothing else needs it"
         return Mending(finding=finding, step=step, possible=True)
+    if finding.part == "consumers":
+        if finding.record is not None:
+            return Mending(finding=finding, step=consequence(finding.record), possible=True)
+        if place.consumers.path is not None:
+            step = "quarantine the consumers' database: consumers whose checkpoints lie there bootstrap"
+            return Mending(finding=finding, step=step, possible=True)
     step = "restore the catalog from a backup: what it said cannot be known from elsewhere"
     return Mending(finding=finding, step=step, possible=False)
 
 
 def _mend(place: Place, finding: Finding, folder: Path) -> None:
     source = finding.source
+    if finding.part == "consumers":
+        _mend_consumers(place, finding, folder)
+        return
     if source is None:
         raise UsageError("repair: the finding names no source", hint="run 'differ check' again")
     if finding.part == "segment" and finding.first_scn is not None:
@@ -194,6 +204,15 @@ def _mend(place: Place, finding: Finding, folder: Path) -> None:
     elif entry.staged is not None and entry.staged.manifest is not None:
         _move((place.snapshots / entry.staged.manifest.path).parent, folder)
         place.catalog.lose_snapshot(source, finding.cycle)
+
+
+def _mend_consumers(place: Place, finding: Finding, folder: Path) -> None:
+    if finding.record is not None:
+        with place.consumers.writing() as connection:
+            forget(connection, finding.record)
+    elif place.consumers.path is not None:
+        for path in sorted(place.state.glob(f"{place.consumers.path.name}*")):
+            _move(path, folder)
 
 
 def _segment(place: Place, finding: Finding) -> SegmentEntry:

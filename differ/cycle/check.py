@@ -12,11 +12,13 @@ from typing import Literal
 
 import numpy as np
 import pyarrow as pa
-from sqlalchemy import select
+from sqlalchemy import func, select
 
-from differ.catalog import CycleEntry, SegmentEntry, tables
+from differ.catalog import CycleEntry, SegmentEntry, WindowEntry, tables
 from differ.catalog.catalog import GENESIS
 from differ.catalog.commit import chain_hash
+from differ.catalog.consumer_damage import damage
+from differ.catalog.reading import read_stream
 from differ.cycle.place import Place
 from differ.diff.encoding import Encoding
 from differ.errors import CorruptionError, DifferError
@@ -25,24 +27,29 @@ from differ.snapshots.snapshot import Snapshot
 from differ.storage import verify
 from differ.storage.files import check_size
 
-DamagedPart = Literal["catalog", "snapshot", "held", "segment"]
+DamagedPart = Literal["catalog", "snapshot", "held", "segment", "consumers"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Finding:
-    """One thing that is wrong. cycle: of a snapshot or held cycle; first_scn: of a segment."""
+    """One thing that is wrong. cycle: of a snapshot or held cycle; first_scn: of a segment; record: table and key in
+    the consumers' database, None for all of it."""
 
     part: DamagedPart
     problem: str
     source: str | None = None
     cycle: int | None = None
     first_scn: int | None = None
+    record: tuple[str, ...] | None = None
 
 
 def check(place: Place, *, read_data: bool = False) -> Iterator[Finding]:
     """Yield what is wrong, nothing when all is well. Cost: with `read_data`, one read of everything kept."""
     yield from _check_windows(place)
+    yield from _check_bytes(place)
     yield from _check_foreign(place)
+    for found in damage(place.consumers):
+        yield Finding(part="consumers", problem=found.problem, record=found.record)
     for source in [entry.name for entry in place.catalog.sources()]:
         entries, damaged = _cycles(place, source)
         yield from damaged
@@ -88,25 +95,42 @@ def _cycles(place: Place, source: str) -> tuple[list[CycleEntry], list[Finding]]
 
 
 def _check_windows(place: Place) -> Iterator[Finding]:
-    stream = place.catalog.stream()
-    windows = place.catalog.windows()
-    chain = GENESIS if windows and windows[0].first == 1 else None
-    expected = windows[0].first if windows else 1
+    with place.catalog.reading() as connection:
+        stream = read_stream(connection)
+        rows = connection.execute(select(tables.windows).order_by(tables.windows.c.first_scn))
+        windows = [WindowEntry.from_row(row) for row in rows]
+    chain, expected = stream.kept_after_chain, stream.oldest_scn
+    if stream.kept_after_scn == 0 and chain != GENESIS:
+        yield Finding(part="catalog", problem="nothing was let go yet, and the chain does not begin at its beginning")
     for window in windows:
         name = f"window {window.first}..{window.last}"
         if window.first != expected:
             yield Finding(part="catalog", problem=f"{name} does not follow SCN {expected - 1}")
         expected = window.last + 1
         content = _content(place, window.commit_id)
-        if chain is not None and content is not None:
+        if content is not None:
             expected_chain = chain_hash(stream.stream_id, chain, window.first, window.last, content)
             if expected_chain != window.chain:
                 yield Finding(part="catalog", problem=f"{name} is not what was committed: its chain does not hold")
         chain = window.chain
-    if windows and (windows[-1].last, windows[-1].chain) != (stream.head_scn, stream.chain):
-        yield Finding(
-            part="catalog", problem=f"the head is {stream.head_scn}, the last window ends at {windows[-1].last}"
-        )
+    if (expected - 1, chain) != (stream.head_scn, stream.chain):
+        yield Finding(part="catalog", problem=f"the head is {stream.head_scn}, the last window ends at {expected - 1}")
+
+
+def _check_bytes(place: Place) -> Iterator[Finding]:
+    """Whether windows begin at the byte where those before them end; a lost segment leaves a gap, never an overlap."""
+    windows, segments = tables.windows, tables.segments
+    size = func.coalesce(func.sum(segments.c.bytes), 0)
+    joined = windows.outerjoin(segments, segments.c.window_first == windows.c.first_scn)
+    query = select(windows.c.first_scn, windows.c.start_bytes, size.label("bytes")).select_from(joined)
+    grouped = query.group_by(windows.c.first_scn, windows.c.start_bytes)
+    with place.catalog.reading() as connection:
+        rows = connection.execute(grouped.order_by(windows.c.first_scn)).all()
+        total = read_stream(connection).segment_bytes
+    for row, end in zip(rows, [*(row.start_bytes for row in rows[1:]), total], strict=False):
+        if row.start_bytes + row.bytes > end:
+            problem = f"the window of SCN {row.first_scn} does not end where the next one begins, in bytes"
+            yield Finding(part="catalog", problem=problem)
 
 
 def _content(place: Place, commit_id: str) -> list[list[object]] | None:

@@ -23,7 +23,7 @@ from differ.errors import CorruptionError, StorageError, UsageError
 from differ.relay.retention import expired, let_go
 from differ.snapshots.manifest import Manifest, read_manifest
 from differ.snapshots.snapshot import Snapshot, not_kept
-from differ.storage import remove_file, remove_tree
+from differ.storage import remove_file, remove_tree, seam
 
 log = logging.getLogger(__name__)
 _FOLDER = re.compile(r"cycle-\d{8,}-(?P<mark>[0-9a-f]{8})-[0-9a-f]{4}")
@@ -122,9 +122,11 @@ class Place:
         retention = self.settings.relay.retention
         old = expired(self.catalog, retention, moment)
         snapshots, forgotten = self._past(source)
+        seam.at("retire.planned")
         if old or snapshots:
             # What is past was found before the claims are read: whoever comes later claims the present alone.
             with self._claimed(moment, below=old.last_scn if old else 0) as (pins, behind):
+                seam.at("retire.claimed")
                 if old:
                     pinned = [pin.cursor for pin in pins]
                     let_go(self.catalog, old, retention, behind=behind, pinned=pinned)

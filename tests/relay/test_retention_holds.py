@@ -1,4 +1,4 @@
-"""What consumers and pins hold: never more than the cap, never past a pin, and nothing for who must bootstrap anyway."""
+"""What consumers and pins hold: never past a pin, never more than the cap, nothing for who must bootstrap anyway."""
 
 from collections.abc import Sequence
 from dataclasses import replace
