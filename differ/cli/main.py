@@ -32,7 +32,7 @@ SECTIONS = {
     },
     "Capture": {
         "scan": Entry(module="scan", name="scan", line="Run one cycle now: scan, compare, commit."),
-        "run": Entry(module="schedule", name="run", line="Run cycles by schedule until stopped."),
+        "run": Entry(module="schedule", name="run", line="Run scheduler, relay and sinks until stopped."),
         "modules": Entry(module="modules", name="modules", line="Show, start, stop and pause what 'differ run' runs."),
         "pause": Entry(module="schedule", name="pause", line="Leave a source out of the schedule."),
         "resume": Entry(module="schedule", name="resume", line="Take a source back into the schedule."),
@@ -53,6 +53,10 @@ SECTIONS = {
         "schemas": Entry(module="schemas", name="schemas", line="Show every version of a source's schema."),
     },
     "Care": {
+        "consumers": Entry(module="consumers", name="consumers", line="Show, reset and remove consumers."),
+        "dead-letters": Entry(
+            module="deadletters", name="dead_letters", line="Show, replay and drop events that were put aside."
+        ),
         "check": Entry(module="care", name="check", line="Verify everything on disk."),
         "repair": Entry(module="care", name="repair", line="Mend what is damaged, with a plan first."),
         "compact": Entry(module="snapshot", name="compact", line="Write a new base for a source now."),

@@ -12,7 +12,7 @@ Decorated = TypeVar("Decorated", bound=Callable[..., Any])
 SCN = click.IntRange(min=0)
 
 
-def _project_names(ctx: click.Context, section: str) -> list[str]:
+def project_names(ctx: click.Context, section: str) -> list[str]:
     """The names of one section of scheduler.yaml, for completion; none where the file cannot be loaded."""
     from differ.config import load
     from differ.errors import DifferError
@@ -26,12 +26,12 @@ def _project_names(ctx: click.Context, section: str) -> list[str]:
 
 def complete_source(ctx: click.Context, parameter: click.Parameter, incomplete: str) -> list[str]:
     """Names of sources that begin so."""
-    return [name for name in _project_names(ctx, "sources") if name.startswith(incomplete)]
+    return [name for name in project_names(ctx, "sources") if name.startswith(incomplete)]
 
 
 def complete_group(ctx: click.Context, parameter: click.Parameter, incomplete: str) -> list[str]:
     """Names of consistency groups that begin so."""
-    return [name for name in _project_names(ctx, "consistency_groups") if name.startswith(incomplete)]
+    return [name for name in project_names(ctx, "consistency_groups") if name.startswith(incomplete)]
 
 
 def source_option(function: Decorated) -> Decorated:
@@ -45,3 +45,17 @@ def source_option(function: Decorated) -> Decorated:
 def sources_option(what: str) -> Callable[[Decorated], Decorated]:
     """`--source NAME`, any number of times; `what` is its help."""
     return click.option("--source", "sources", multiple=True, metavar="NAME", shell_complete=complete_source, help=what)
+
+
+def complete_consumer(ctx: click.Context, parameter: click.Parameter, incomplete: str) -> list[str]:
+    """Names of registered consumers that begin so."""
+    from differ.config import load
+    from differ.errors import DifferError
+    from differ.project import Project
+
+    project = ctx.params.get("project") or ctx.find_root().params.get("project")
+    try:
+        with Project(load(Path(project) if project else None)) as opened:
+            return [entry.name for entry in opened.consumers.all() if entry.name.startswith(incomplete)]
+    except DifferError:
+        return []

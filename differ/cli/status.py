@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from differ.cli.command import command
+from differ.cli.consumers import print_consumers
 from differ.cli.results import end_commands
 from differ.cli.session import Session
 from differ.cli.table import STATUS_STYLES, Cell, Column, Table
@@ -56,41 +56,9 @@ def _print_status(terminal: Terminal, body: Mapping[str, Any]) -> None:
     if body["consumers_error"]:
         terminal.line()
         terminal.labelled("consumers: ", body["consumers_error"])
-    _print_consumers(terminal, body["consumers"])
-
-
-def _print_consumers(terminal: Terminal, consumers: Sequence[Mapping[str, Any]]) -> None:
-    if not consumers:
-        return
-    terminal.line()
-    titles = (("consumer", False), ("state", False), ("SCN", True), ("behind", True), ("seen", False), ("notes", False))
-    columns = [Column(title=title, right=right) for title, right in titles]
-    Table(terminal, columns).print([_consumer_row(consumer) for consumer in consumers])
-    for consumer in consumers:
-        if consumer["holds"]:
-            terminal.line()
-            terminal.labelled(f"{consumer['name']}: ", _hold(consumer))
-
-
-def _consumer_row(consumer: Mapping[str, Any]) -> Sequence[Cell]:
-    return [
-        consumer["name"],
-        consumer["state"],
-        count(consumer["scn"]),
-        count(consumer["behind"]["events"]) if consumer["behind"] else count(None),
-        _age(consumer["updated_at"]),
-        ["group"] if consumer["kind"] == "group" else [],
-    ]
-
-
-def _hold(consumer: Mapping[str, Any]) -> str:
-    """What is kept on the disk for a consumer that does not come, and how to end that."""
-    size = f"{count(consumer['holds']['bytes'])} bytes of events past relay.retention"
-    if not consumer["holds"]["within"]:
-        return f"it has not read {size}, more than hold_for_consumers: they go, and it will have to bootstrap"
-    return (
-        f"{size} are kept for it alone; if it is gone for good: differ consumers remove {shlex.quote(consumer['name'])}"
-    )
+    if body["consumers"]:
+        terminal.line()
+        print_consumers(terminal, body["consumers"])
 
 
 def _status_row(source: Mapping[str, Any]) -> Sequence[Cell]:

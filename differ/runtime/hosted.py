@@ -103,8 +103,8 @@ class Hosted:
                 return  # a person was quicker
             paused = self._again_paused
             self._carry_out("start")
-            if paused and self.state == "running":
-                self._carry_out("pause")
+            if paused:
+                self._carry_out("pause")  # nothing, where it failed again
 
     def _carry_out(self, action: str) -> None:
         try:

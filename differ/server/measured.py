@@ -126,12 +126,12 @@ def of_project(project: Project, moment: datetime) -> Iterator[Sample]:
             yield "differ_cycle_last_success_timestamp_seconds", source, totals.succeeded_at.timestamp()
     for entry in project.catalog.sources():
         source = (entry.name,)
-        status = project.source_status(entry.name)
-        if status["rows"] is not None:
-            yield "differ_source_rows", source, status["rows"]
-        yield "differ_source_held", source, float(status["held"] is not None)
-        yield "differ_source_paused", source, float(status["paused"])
-        yield "differ_source_waiting_deletes", source, status["waiting_deletes"]
+        body = project.source_status(entry.name)
+        if body["rows"] is not None:
+            yield "differ_source_rows", source, body["rows"]
+        yield "differ_source_held", source, float(body["held"] is not None)
+        yield "differ_source_paused", source, float(body["paused"])
+        yield "differ_source_waiting_deletes", source, body["waiting_deletes"]
     stream = project.catalog.stream()
     yield "differ_relay_head_scn", (), stream.head_scn
     yield "differ_relay_oldest_scn", (), stream.oldest_scn
