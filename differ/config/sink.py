@@ -157,6 +157,12 @@ class RetrySettings(Section):
     )
     longest_seconds: Duration = Field(60.0, alias="longest", description="The longest wait.", examples=["1m"])
 
+    @model_validator(mode="after")
+    def _grows(self) -> Self:
+        if self.first_seconds > self.longest_seconds:
+            raise ValueError("'first' is longer than 'longest'")
+        return self
+
 
 class RefusedSettings(Section):
     """What becomes of a record that the destination will never take."""
@@ -228,6 +234,12 @@ class SinkSettings(Section):
         description="`auto`: a sink that fell too far behind takes the sources' whole state again; `never`: it stops.",
         examples=["auto"],
     )
+
+    @model_validator(mode="after")
+    def _may_start(self) -> Self:
+        if self.start == "bootstrap" and self.bootstrap == "never":
+            raise ValueError("with bootstrap: never say where to begin; set start: oldest or start: head")
+        return self
 
 
 def _contradictions(rules: MappingRules) -> Iterator[str]:

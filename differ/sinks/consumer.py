@@ -22,6 +22,7 @@ from differ.formats.checkpoint import Checkpoint, StreamCheckpoint
 from differ.model import ChangeEvent
 from differ.sinks.contract import Change, Generation, Sink
 from differ.sinks.destination import destination_of
+from differ.sinks.letters import LetterBox
 from differ.sinks.mapper import Mapper
 from differ.sinks.refusals import Refusals, Refused, Write
 from differ.sinks.status import SinkStatus
@@ -42,12 +43,13 @@ class SinkConsumer(Consumer):
         settings: SinkSettings,
         project: Path,
         *,
-        refusals: Refusals,
+        box: LetterBox,
         status: SinkStatus | None = None,
     ) -> None:
-        """refusals: where refused records go. Raises ConfigError, SinkError for hooks that cannot be loaded."""
+        """box: where refused records go. Raises ConfigError, SinkError for hooks that cannot be loaded."""
         self.status = status or SinkStatus()
-        self._settings, self._refusals = settings, refusals
+        self._settings, self._box = settings, box
+        self._refusals = Refusals(settings.name, settings.refused, box)
         self._destination = destination_of(sink)
         self._mapper = Mapper(settings, project, holds_state=self._destination.holds_state)
         self._buffer: list[Change] = []
@@ -67,7 +69,7 @@ class SinkConsumer(Consumer):
 
     def on_rollback(self, checkpoint: Checkpoint) -> Answer:
         """What was gathered comes again."""
-        self._forget()
+        self.forget()
         return None
 
     def on_error(self, error: Exception, event: ChangeEvent | None) -> Answer:
@@ -78,7 +80,7 @@ class SinkConsumer(Consumer):
 
     def on_bootstrap_start(self, bootstrap: Bootstrap) -> Answer:
         """Make the destination ready for a generation, or for the rest of one."""
-        self._forget()
+        self.forget()
         self._try(lambda: self._destination.begin(_generation(bootstrap)))
         return None
 
@@ -89,7 +91,8 @@ class SinkConsumer(Consumer):
 
     def on_bootstrap_checkpoint(self, checkpoint: Checkpoint) -> Answer:
         """Load what was gathered, with the checkpoint in the middle of the generation."""
-        self._write(self._buffer, self._destination.load_rows, checkpoint)
+        of_stream = isinstance(checkpoint, StreamCheckpoint)  # behind the last row
+        self._write(self._buffer, self._destination.write if of_stream else self._destination.load_rows, checkpoint)
         return None
 
     def on_bootstrap_end(self, bootstrap: Bootstrap) -> Answer:
@@ -105,7 +108,8 @@ class SinkConsumer(Consumer):
     # -- both ---------------------------------------------------------------------------------------------------------
 
     def _gather(self, events: Events, *, bootstrap: bool) -> None:
-        batch = events.batch
+        batch, unmapped = events.batch, self._mapper.unmapped
+        self._box.hold(events)
         for made in self._mapper.changes(events, batch.schema, batch.before_schema, bootstrap=bootstrap):
             if isinstance(made, Change):
                 self._buffer.append(made)
@@ -113,7 +117,7 @@ class SinkConsumer(Consumer):
                 event, error = made
                 self._refused.append((event, error.message))
         self.status.events += len(events)
-        self.status.unmapped = self._mapper.unmapped
+        self.status.unmapped += self._mapper.unmapped - unmapped
         self.status.unknown_columns = tuple(self._mapper.unknown_columns())
 
     def _write(self, changes: list[Change], write: Write, checkpoint: Checkpoint | None) -> None:
@@ -127,7 +131,7 @@ class SinkConsumer(Consumer):
         for start in starts:
             last = start == starts[-1]
             self._write_piece(changes[start : start + size], write, checkpoint if last else None)
-        self._buffer = []
+        self.forget()
         if checkpoint is not None:
             self.status.checkpoint = checkpoint
 
@@ -151,7 +155,9 @@ class SinkConsumer(Consumer):
             raise Retry(error.message) from error
         self.status.is_up()
 
-    def _forget(self) -> None:
+    def forget(self) -> None:
+        """Drop what was gathered and not written."""
+        self._box.forget()
         self._buffer = []
         self._refused = []
 

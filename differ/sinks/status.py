@@ -17,7 +17,7 @@ class SinkStatus:
     """Counts since the sink was started.
 
     events: that came. upserts, deletes: that were written (of several changes of a key in one batch a sink that holds
-    state is given the last). unmapped: events that led to nothing. refused: records put aside. down: why the
+    state is given the last). leads: whether this process writes the sink now. unmapped: events that led to nothing. refused: records put aside. down: why the
     destination cannot be reached, since `down_since` (of a monotonic clock).
     """
 
@@ -29,6 +29,7 @@ class SinkStatus:
     refused: int = 0
     bootstraps: int = 0
     checkpoint: Checkpoint | None = None
+    leads: bool = False
     down: str | None = None
     down_since: float | None = None
     unknown_columns: tuple[str, ...] = ()
