@@ -6,6 +6,8 @@ Invariant: a body is refused as soon as it is known to be too large, whether it 
 
 from __future__ import annotations
 
+import asyncio
+import logging
 import time
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -13,6 +15,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from differ.errors import RelayUnavailableError
 from differ.server.problems import TooLargeError, problem
 from differ.server.services import Services
+
+log = logging.getLogger(__name__)
 
 BODY_BYTES_MAX = 1 << 20
 CALLS_MAX = 4096
@@ -55,6 +59,8 @@ class Gate:
                 await problem(_too_large())(scope, receive, noticed)
             else:
                 await self._app(scope, receive, noticed)
+        except asyncio.CancelledError:
+            log.info("%s %s: broken off by a stop", scope["method"], scope["path"])
         finally:
             if self._services.measures is not None:
                 route = getattr(scope.get("route"), "path", "other")

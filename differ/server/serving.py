@@ -11,6 +11,7 @@ import asyncio
 import logging
 import resource
 import socket
+import struct
 import threading
 from contextlib import suppress
 
@@ -92,6 +93,17 @@ class Serving:
             await asyncio.sleep(0.001)
         self._ready.set()
         await serving
+        for connection in list(self._server.server_state.connections):  # whose time is up
+            _break_off(connection.transport)
+        await asyncio.sleep(0)  # an abort closes the socket in the loop's next turn
+
+
+def _break_off(transport: asyncio.Transport) -> None:
+    """Reset the connection; what the client has not taken yet is gone."""
+    opened = transport.get_extra_info("socket")
+    with suppress(OSError):
+        opened.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    transport.abort()
 
 
 def _listening(listen: str) -> socket.socket:
