@@ -79,9 +79,8 @@ class SinkRunner:
         """Begin, in a thread of its own; returns at once."""
         self._failure, self._paused = None, False
         self._stop = threading.Event()
-        self._thread = threading.Thread(
-            target=self._work, args=(self._stop,), name=f"sink-{self._sink.name}", daemon=True
-        )
+        name = f"sink-{self._sink.name}"
+        self._thread = threading.Thread(target=self._work, args=(self._stop,), name=name, daemon=True)
         self._thread.start()
 
     def stop(self) -> None:

@@ -17,8 +17,9 @@ class SinkStatus:
     """Counts since the sink was started.
 
     events: that came. upserts, deletes: that were written (of several changes of a key in one batch a sink that holds
-    state is given the last). leads: whether this process writes the sink now. unmapped: events that led to nothing. refused: records put aside. down: why the
-    destination cannot be reached, since `down_since` (of a monotonic clock).
+    state is given the last). unmapped: events that led to nothing. refused: records put aside. leads: whether this
+    process writes the sink now. down: why the destination or relay cannot be reached, since `down_since` (of a
+    monotonic clock).
     """
 
     events: int = 0
