@@ -137,9 +137,11 @@ class Loop:
                 self._end_window(road)
                 self._checkpoint(road)
                 return Ended.ROAD
-            if isinstance(item, Mark):
+            if item is None:
+                self._rest(road)
+            elif isinstance(item, Mark):
                 self._pass(road, item)
-            elif item is not None:
+            else:
                 self._deliver(road, item)
         self._checkpoint(road)
         return Ended.STOPPED if self._stop.is_set() else Ended.CHANGED
@@ -151,8 +153,14 @@ class Loop:
         if self._window is not None and mark.checkpoint.cursor.scn >= self._window.last:
             self._end_window(road)
         self._reached = mark.checkpoint
-        is_idle = not self._delivered and self._clock() - self._looked_at < self._pace.idle_seconds
-        if mark.caught_up and not is_idle:
+        if mark.caught_up and self._delivered:
+            self._checkpoint(road)
+        else:
+            self._rest(road)
+
+    def _rest(self, road: Road) -> None:
+        """Nothing is delivered just now; where only quiet SCNs went by, that is stored now and then."""
+        if self._clock() - self._looked_at >= self._pace.idle_seconds:
             self._checkpoint(road)
 
     def _deliver(self, road: Road, piece: Piece) -> None:
