@@ -49,6 +49,11 @@ def plain_key(change: Change) -> dict[str, Any]:
     return {name: _key_value(value, change.types.get(name)) for name, value in sorted(change.key.items())}
 
 
+def shown_key(change: Change) -> dict[str, Any]:
+    """The key with plain JSON values, as events show it: in key order, decimals with their scale."""
+    return {name: _key_value(value, change.types.get(name), exact=False) for name, value in change.key.items()}
+
+
 def canonical_json(value: Any) -> str:
     """JSON without spaces. Half a surrogate pair, which UTF-8 may not hold, is written as an escape with the rest."""
     text = json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
@@ -86,8 +91,8 @@ def _map(value: Any, type_: LogicalType, form: JsonForm) -> Any:
     return dict(made) if key_type.kind == "string" else made
 
 
-def _key_value(value: Any, type_: LogicalType | None) -> Any:
-    if isinstance(value, Decimal):
+def _key_value(value: Any, type_: LogicalType | None, *, exact: bool = True) -> Any:
+    if exact and isinstance(value, Decimal):
         return normal_decimal(value)
     if type_ is not None and type_.kind == "json" and value is not None:
         return key_value(canonical_text(value))
