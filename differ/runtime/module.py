@@ -2,8 +2,8 @@
 
 A module that fails for a passing reason (a server that is down, a port that is still taken, an exception nobody
 foresaw) is started again, after 1 s, then 2 s, 4 s and so on up to a minute. One that fails with a DifferError that is
-not transient (a wrong option, a missing driver, a record that a destination refuses) stays failed: the same would
-happen again, and a person must mend it.
+not transient and that the operating system did not cause (a wrong option, a missing driver, a record that a destination
+refuses) stays failed: the same would happen again, and a person must mend it.
 
 Invariant: `stop` may follow anything, also a `start` that raised, and leaves nothing behind.
 Source: the restart strategies of Erlang/OTP's supervisors; the module life cycle of Flipkart's Aesop.
@@ -48,7 +48,7 @@ class Module(Protocol):
 
 def stays_failed(error: BaseException) -> bool:
     """Whether the same would happen again, so that nothing but a person's action starts the module."""
-    return isinstance(error, DifferError) and not error.transient
+    return isinstance(error, DifferError) and not error.transient and not isinstance(error.__cause__, OSError)
 
 
 def restart_seconds(failures: int) -> float:

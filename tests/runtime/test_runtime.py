@@ -7,13 +7,13 @@ import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from differ.errors import UsageError
-from differ.runtime import Control, Runtime, ask, control_folder
+from differ.runtime import Control, Module, Runtime, ask, control_folder
 from tests.cli.shop import COMMAND, Shop, table
+from tests.runtime.fragile import Clock, Fragile
 
 DEADLINE_SECONDS = 30.0
 EVERY = {"every": "1h"}
@@ -80,7 +80,7 @@ def test_two_processes_are_both_told(shop: Shop) -> None:
 
 
 def test_a_killed_process_leaves_nothing_in_the_way(shop: Shop) -> None:
-    command = [*COMMAND, "run", "--project", str(shop.folder)]
+    command = [*COMMAND, "run", "--only", "scheduler", "--project", str(shop.folder)]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
         assert process.stderr is not None
         next(line for line in process.stderr if "schedule:" in line)
@@ -90,34 +90,54 @@ def test_a_killed_process_leaves_nothing_in_the_way(shop: Shop) -> None:
     assert (nobody.code, "no 'differ run' of this project runs" in nobody.err) == (2, True)
 
 
-class Fragile:
-    """A module that fails when it is told to."""
-
-    def __init__(self, *failing: str) -> None:
-        self.failing = set(failing)
-        self.calls: list[str] = []
-
-    def __getattr__(self, name: str) -> Any:
-        def call() -> None:
-            self.calls.append(name)
-            if name in self.failing:
-                raise RuntimeError(f"no {name}")
-
-        return call
-
-
 def test_a_failing_module_takes_no_other_with_it(tmp_path: Path) -> None:
-    bad, good = Fragile("start"), Fragile()
-    runtime = Runtime({"bad": bad, "good": good})
+    bad, good = Fragile(start=RuntimeError("no start")), Fragile()
+    runtime = Runtime({"bad": bad, "good": good}, clock=Clock())
     with Control(runtime, tmp_path):
         runtime.start()
         described = {e["module"]: (e["state"], e["error"]) for e in ask(tmp_path)}
         assert described == {"bad": ("failed", "RuntimeError: no start"), "good": ("running", None)}
         bad.failing.clear()
         assert ask(tmp_path, "start", "bad")[0]["state"] == "running"
-        bad.failing.add("stop")
+        bad.failing["stop"] = RuntimeError("no stop")
         runtime.stop()
     assert good.calls == ["start", "stop"]
+
+
+def test_an_action_on_sinks_goes_to_all_of_them(tmp_path: Path) -> None:
+    sinks = {f"sinks.{name}": Fragile() for name in ("search", "ledger", "broken")}
+    sinks["sinks.broken"].failing["start"] = UsageError("no such option")
+    runtime = Runtime({"scheduler": Fragile(), **sinks}, clock=Clock())
+    with Control(runtime, tmp_path):
+        runtime.start()
+        states = {e["module"]: e["state"] for e in ask(tmp_path, "pause", "sinks")}
+        assert states == {"sinks.search": "paused", "sinks.ledger": "paused", "sinks.broken": "failed"}
+        assert {e["module"]: e["state"] for e in ask(tmp_path, "resume", "sinks.search")} == {"sinks.search": "running"}
+        runtime.act("stop", "sinks")
+        with pytest.raises(UsageError, match="it is stopped"):
+            ask(tmp_path, "resume", "sinks")
+        assert {e["module"] for e in ask(tmp_path) if e["state"] == "running"} == {"scheduler"}
+        runtime.remove("sinks.search")
+        runtime.add("sinks.ledger", replaced := Fragile())
+        assert replaced.calls == ["start"]
+        assert [e["module"] for e in ask(tmp_path)] == ["scheduler", "sinks.broken", "sinks.ledger"]
+        runtime.stop()
+
+
+def test_the_relay_stops_after_those_who_speak_to_it() -> None:
+    order: list[str] = []
+
+    class Told(Fragile):
+        def stop(self) -> None:
+            order.append(name_of[self])
+
+    modules: dict[str, Module] = {name: Told() for name in ("relay", "bootstrap", "scheduler", "sinks.search")}
+    name_of = {module: name for name, module in modules.items()}
+    runtime = Runtime(modules)
+    runtime.start()
+    runtime.stop()
+    assert set(order[:2]) == {"scheduler", "sinks.search"}
+    assert set(order[2:]) == {"relay", "bootstrap"}
 
 
 @pytest.mark.parametrize("request_line", [b"\n", b"[]\n", b'{"do": 1}\n', b"\xff\xfe\n", b'{"do": "list"'])
