@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from differ.client.checkpoints import CheckpointStore, RelayCheckpoints
-from differ.errors import RelayUnavailableError
+from differ.errors import RelayUnavailableError, ScnAheadError, StreamChangedError
 from differ.formats.batch import EventBatch
 from differ.formats.checkpoint import Checkpoint
 from differ.formats.partitions import Partitions
@@ -105,12 +105,17 @@ class Alone:
             self._report()
 
     def _report(self) -> None:
-        """An older report only makes the relay keep more, so one that fails is repeated with the next checkpoint."""
+        """An older report only makes the relay keep more, so one that fails is repeated with the next checkpoint.
+
+        A place that is not of the relay's stream is for the stream to refuse, which may be mended by a bootstrap.
+        """
         assert self._reports is not None  # noqa: S101
         self._reported_at = self._clock()
         try:
             self._reports.save(self._unreported)
         except RelayUnavailableError as error:
             log.warning("report checkpoint: %s", error)
-        else:
-            self._unreported = None
+            return
+        except (ScnAheadError, StreamChangedError) as error:
+            log.info("report checkpoint: %s", error)
+        self._unreported = None

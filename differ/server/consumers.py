@@ -62,12 +62,12 @@ def router(services: Services) -> APIRouter:
         services.check_hosted("relay")
         return {"consumers": services.project.following()}
 
-    @routes.get("/{name}", summary="One consumer or consumer group")
+    @routes.get("/{name:path}", summary="One consumer or consumer group")
     def consumer(name: Name) -> dict[str, Any]:
         services.check_hosted("relay")
         return services.project.following([_found(services, name)])[0]
 
-    @routes.put("/{name}", summary="Register a consumer, or move its checkpoint")
+    @routes.put("/{name:path}", summary="Register a consumer, or move its checkpoint")
     async def put(name: Name, body: Put) -> dict[str, Any]:
         services.check_hosted("relay")
         if isinstance(body, GroupCheckpoint):
@@ -81,7 +81,7 @@ def router(services: Services) -> APIRouter:
         put = services.project.consumers.put_soon(name, checkpoint=checkpoint, sources=body.sources, client=body.client)
         return described(await asyncio.wrap_future(put))
 
-    @routes.delete("/{name}", summary="Forget a consumer or consumer group", status_code=204)
+    @routes.delete("/{name:path}", summary="Forget a consumer or consumer group", status_code=204)
     def remove(name: Name) -> Response:
         services.check_hosted("relay")
         if not services.project.consumers.remove(name):

@@ -27,7 +27,7 @@ from differ.server.access import needs
 from differ.server.naming import known_sources
 from differ.server.services import Services
 
-Member = Annotated[str, Field(min_length=1, max_length=64, description="the member's id, as join gave it")]
+Member = Annotated[str, Field(pattern=r"^[A-Za-z0-9._:-]{1,64}$", description="the member's id, as join gave it")]
 Name = Annotated[str, Path(min_length=1, max_length=NAME_LENGTH, description="the group's name")]
 Number = Annotated[int, Field(ge=0, lt=VIRTUAL)]
 
@@ -41,7 +41,9 @@ class Join(BaseModel):
     sources: list[str] = Field(default=[], max_length=10_000, description="that the group follows; empty for all")
     exclusive: bool = Field(default=False, description="the eldest member has all partitions, the others stand by")
     lease_seconds: float = Field(default=LEASE_SECONDS, ge=LEASE_SECONDS_MIN, le=LEASE_SECONDS_MAX)
-    client: str | None = Field(default=None, max_length=NAME_LENGTH, description="what operators are shown")
+    client: str | None = Field(
+        default=None, max_length=NAME_LENGTH, pattern=r"^[^\x00-\x1f]*$", description="what operators are shown"
+    )
 
 
 class Heartbeat(BaseModel):
@@ -96,7 +98,7 @@ def router(services: Services) -> APIRouter:
     routes = APIRouter(prefix="/v1/consumer-groups", tags=["consumers"], dependencies=[Depends(needs("consume"))])
     groups = Groups(services.project.consumers)
 
-    @routes.post("/{name}/join", summary="Become a member of a consumer group")
+    @routes.post("/{name:path}/join", summary="Become a member of a consumer group")
     def join(name: Name, body: Join) -> Owned:
         services.check_hosted("relay")
         known_sources(services.project, body.sources)
@@ -110,12 +112,12 @@ def router(services: Services) -> APIRouter:
         )
         return _owned(share)
 
-    @routes.post("/{name}/heartbeat", summary="Stay a member, release partitions, learn what changed")
+    @routes.post("/{name:path}/heartbeat", summary="Stay a member, release partitions, learn what changed")
     def heartbeat(name: Name, body: Heartbeat) -> Owned:
         services.check_hosted("relay")
         return _owned(groups.heartbeat(name, body.member, version=body.version, released=body.released))
 
-    @routes.post("/{name}/leave", summary="Leave the group")
+    @routes.post("/{name:path}/leave", summary="Leave the group")
     def leave(name: Name, body: Leave) -> Left:
         services.check_hosted("relay")
         return Left(left=groups.leave(name, body.member))
