@@ -102,6 +102,7 @@ class Groups:
 
         Raises FencedError when its lease had ended, UsageError for a partition that is none.
         """
+        check_consumer_name(name)
         _check_numbers(name, released)
 
         def work(connection: Connection) -> Share:
@@ -117,6 +118,7 @@ class Groups:
 
     def leave(self, name: str, member: str) -> bool:
         """Free all that the member owns at once; False when it was no member (any more). Idempotent."""
+        check_consumer_name(name)
 
         def work(connection: Connection) -> bool:
             before = load_group(connection, name)
@@ -135,6 +137,7 @@ class Groups:
         Raises FencedError when any token is stale or the member's lease has ended, UsageError for a partition that is
         none or comes without its token.
         """
+        check_consumer_name(name)
         _check_numbers(name, {*tokens, *checkpoints})
         if missing := sorted(set(checkpoints) - set(tokens)):
             raise UsageError(

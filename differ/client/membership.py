@@ -92,6 +92,7 @@ class Membership:
         self._lease_seconds = 0.0
         self._until = 0.0
         self._error: DifferError | None = None
+        self._quick: Transport | None = None
         self._thread: threading.Thread | None = None
 
     # -- what the run asks -------------------------------------------------------------------------------------------
@@ -132,6 +133,7 @@ class Membership:
         body = {"member": self.member, **self._asked}
         answer = self._transport.call("POST", self._path("join"), body=body, backoff=backoff)
         self._take(answer, sent, frozenset())
+        self._quick = self._transport.another(read_seconds=self._lease_seconds / BEATS)
         self._thread = threading.Thread(target=self._beat, name=f"heartbeat-{self._group}", daemon=True)
         self._thread.start()
         return self.share
@@ -167,38 +169,40 @@ class Membership:
             raise
 
     def leave(self) -> None:
-        """Free all partitions at once, whose checkpoints are stored, and end the thread. A relay that cannot be reached
-        lets the lease end by itself."""
+        """Free all partitions at once, whose checkpoints are stored, and end the thread; idempotent. Where the relay
+        cannot be reached, the lease ends by itself."""
+        was_refused = isinstance(self._error, FencedError)
         self.close()
-        if not self.lost:
+        if not was_refused and self._quick is not None:
             with suppress(RelayError):
-                self._transport.call("POST", self._path("leave"), body={"member": self.member})
-        self._until = float("-inf")
+                self._quick.call("POST", self._path("leave"), body={"member": self.member})
+            self._quick.close()
+        self._quick = None
 
     def close(self) -> None:
-        """End the heartbeats without leaving: the lease ends by itself."""
+        """End the heartbeats without leaving: the lease then ends by itself."""
         self._ended.set()
         self._wake.set()
         if self._thread is not None:
-            self._thread.join()
+            while self._thread.is_alive():
+                if self._quick is not None:
+                    self._quick.abort()
+                self._thread.join(0.05)
 
     # -- the thread --------------------------------------------------------------------------------------------------
 
     def _beat(self) -> None:
-        transport = self._transport.another(read_seconds=self._lease_seconds / BEATS)
-        pause = self._lease_seconds / BEATS
-        try:
-            while not self._ended.is_set():
-                self._wake.wait(pause)
-                self._wake.clear()
-                if self._ended.is_set():
-                    return
-                if self.lost:
-                    self._tell()
-                    return
-                pause = self._lease_seconds / BEATS if self._heartbeat(transport) else self._lease_seconds / BEATS / 4
-        finally:
-            transport.close()
+        assert self._quick is not None  # noqa: S101
+        pause = usual = self._lease_seconds / BEATS
+        while True:
+            self._wake.wait(pause)
+            self._wake.clear()
+            if self._ended.is_set():
+                return
+            if self.lost:
+                self._tell()
+                return
+            pause = usual if self._heartbeat(self._quick) else usual / 4
 
     def _heartbeat(self, transport: Transport) -> bool:
         """Send one; False when it should soon be tried again."""
@@ -213,6 +217,8 @@ class Membership:
             if not error.transient:
                 self._fail(error)
                 return True
+            if self._ended.is_set():
+                return False
             log.warning("consumer group %s: heartbeat: %s", self._group, error.message)
             return False
         self._take(answer, sent, released)

@@ -30,7 +30,14 @@ from differ.client.road import stream_road
 from differ.client.transport import Transport
 from differ.client.troubles import Troubles
 from differ.client.workers import Pool
-from differ.errors import DifferError, RelayUnavailableError, ScnAheadError, ScnTooOldError, StreamChangedError
+from differ.errors import (
+    DifferError,
+    FencedError,
+    RelayUnavailableError,
+    ScnAheadError,
+    ScnTooOldError,
+    StreamChangedError,
+)
 from differ.formats.checkpoint import BootstrapCheckpoint, Checkpoint, StreamCheckpoint
 from differ.model import ChangeEvent
 
@@ -96,6 +103,9 @@ class Run:
                     ended = self._follow(assignment)
                 except FailedError as failed:  # Storing a place to start at; everything else is dealt with before.
                     raise failed.failures[0].error from None
+                except FencedError as error:
+                    log.info("%s: %s", self.plan.name, error)
+                    continue
                 if ended is not Ended.CHANGED:
                     return
         except RelayUnavailableError:

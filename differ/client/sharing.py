@@ -29,7 +29,7 @@ from differ.client.checkpoints import CheckpointStore
 from differ.client.membership import Membership
 from differ.client.positions import Assignment
 from differ.client.retries import Backoff
-from differ.errors import ScnAheadError, ScnTooOldError, StreamChangedError
+from differ.errors import FencedError, ScnAheadError, ScnTooOldError, StreamChangedError
 from differ.formats.batch import EventBatch
 from differ.formats.checkpoint import BootstrapCheckpoint, Checkpoint, StreamCheckpoint
 from differ.formats.cursor import Cursor
@@ -82,7 +82,10 @@ class Shared:
                 continue
             if dict(share.tokens) != self._tokens:
                 log.info("consumer group: %d of %d partitions are ours", len(share.tokens), VIRTUAL)
-                self._take_up(share.tokens, share.checkpoints)
+                try:
+                    self._take_up(share.tokens, share.checkpoints)
+                except FencedError:
+                    continue
             if self._at:
                 return self._next_turn()
             if self._until_head:
@@ -141,12 +144,22 @@ class Shared:
         if self._store is not None and tokens:
             checkpoint = self._store.load()
             self._at = dict.fromkeys(tokens, checkpoint)
+            if checkpoint is not None:
+                self._report(checkpoint)
         else:
             self._at = {
                 number: self._at[number] if self._tokens.get(number) == token else checkpoints.get(number)
                 for number, token in tokens.items()
             }
         self._tokens = dict(tokens)
+
+    def _report(self, checkpoint: Checkpoint) -> None:
+        """Tell the relay where the destination stands, so that it keeps what comes after."""
+        assert self._seat is not None  # noqa: S101
+        try:
+            self._seat.save(dict.fromkeys(self._at, checkpoint), self._backoff)
+        except (StreamChangedError, ScnAheadError) as error:
+            log.info("consumer group: %s", error)  # The run will be told the same, and bootstraps.
 
     def _next_turn(self) -> Assignment:
         places: dict[Checkpoint | None, list[int]] = defaultdict(list)
