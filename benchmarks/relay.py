@@ -161,6 +161,7 @@ def _rate(url: str, kind: str, clients: int, events: int) -> float:
 def _read(url: str, kind: str, events: int) -> None:
     """One client process: says that it is ready, waits for the word, reads, prints how many events it got."""
     import urllib3
+
     from differ.client import Client, Consumer, Next
 
     pool = urllib3.PoolManager()
