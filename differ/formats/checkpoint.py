@@ -76,7 +76,10 @@ def checkpoint_from_json(body: Mapping[str, Any]) -> Checkpoint:
                 done=tuple(_text(name) for name in body["done"]),
             )
     except (KeyError, TypeError) as error:
-        raise UsageError(f"read checkpoint: {error!r} in {str(body)[:200]}") from error
+        raise UsageError(
+            f"read checkpoint: a field is missing or of another type ({error}): {str(body)[:200]}",
+            hint="send a checkpoint back as it was given",
+        ) from error
     raise UsageError(f"read checkpoint: of no known kind: {str(body)[:200]}", hint="kind is 'stream' or 'bootstrap'")
 
 

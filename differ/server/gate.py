@@ -10,6 +10,7 @@ import asyncio
 import logging
 import time
 
+from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from differ.errors import RelayUnavailableError
@@ -56,7 +57,7 @@ class Gate:
 
         try:
             if receive.is_too_large:
-                await problem(_too_large())(scope, receive, noticed)
+                await problem(TooLargeError(_TOO_LARGE, hint="no call needs one that large"))(scope, receive, noticed)
             else:
                 await self._app(scope, receive, noticed)
         except asyncio.CancelledError:
@@ -80,11 +81,8 @@ class _Limited:
         message = await self._receive()
         self._bytes += len(message.get("body", b""))
         if self._bytes > BODY_BYTES_MAX:
-            raise _too_large()
+            raise HTTPException(413, _TOO_LARGE)  # the one kind that FastAPI lets through while it reads a body
         return message
 
 
-def _too_large() -> TooLargeError:
-    return TooLargeError(
-        f"the call's body is larger than {BODY_BYTES_MAX >> 20} MiB", hint="no call needs one that large"
-    )
+_TOO_LARGE = f"the call's body is larger than {BODY_BYTES_MAX >> 20} MiB"

@@ -33,6 +33,7 @@ from differ.server.services import Services
 
 WAIT_SECONDS_MAX = 60.0
 LIMIT_MAX = 100_000_000
+_LISTS = ("source", "ops")
 Form = Literal["ndjson", "arrow", "avro", "frames"]
 
 
@@ -47,7 +48,10 @@ class StreamQuery(BaseModel):
         None, max_length=200, description="Instead of `since`: what `Differ-Cursor` gave, to go on from there."
     )
     limit: int | None = Field(
-        None, ge=0, le=LIMIT_MAX, description="Look through at most so many events of these sources; 0: only the headers."
+        None,
+        ge=0,
+        le=LIMIT_MAX,
+        description="Look through at most so many events of these sources; 0: only the headers.",
     )
     wait: float = Field(
         0.0, ge=0, le=WAIT_SECONDS_MAX, description="Where there is no event yet, wait for one at most so many seconds."
@@ -72,7 +76,7 @@ def router(services: Services) -> APIRouter:
     )
     async def stream(request: Request, query: Annotated[StreamQuery, Query()]) -> Response:
         services.check_hosted("relay")
-        _check_version(request)
+        _check_call(request)
         start, selection = _start(query), _selection(query)
         await services.read(known_sources, services.project, selection.sources)
         gone = watch(request.receive)
@@ -106,7 +110,7 @@ async def _answer(
             plan, services.project.catalog, start, selection, limit=query.limit, one_run=one_run
         )
         left = deadline - loop.time()
-        if answer.parts or left <= 0 or not await services.arrivals.beyond(answer.head, left, gone):
+        if answer.parts or answer.has_more or left <= 0 or not await services.arrivals.beyond(answer.head, left, gone):
             return answer
 
 
@@ -158,12 +162,16 @@ def _passes_whole(reader: PartReader, part: Part, selection: Selection) -> bool:
     return (selection.partitions is None or selection.partitions.is_all) and reader.passes(part, selection)
 
 
-def _check_version(request: Request) -> None:
+def _check_call(request: Request) -> None:
+    """What the query's model cannot see."""
     if request.scope["http_version"] == "1.0":
         raise UsageError(
             "stream: HTTP/1.0 cannot tell a body that ended from one that broke off",
             hint="speak HTTP/1.1; for nginx: proxy_http_version 1.1",
         )
+    for name in request.query_params:
+        if name not in _LISTS and len(request.query_params.getlist(name)) > 1:
+            raise UsageError(f"stream: {name} comes more than once", hint="give it once")
 
 
 def _start(query: StreamQuery) -> Cursor | int:

@@ -130,6 +130,16 @@ def test_the_limit_is_of_events_looked_through(world: World, relay: Relay) -> No
     assert (reply.scanned, reply.has_more) == (14, False)
 
 
+@pytest.mark.parametrize("form", FORMS)
+def test_no_event_at_all_is_asked_for(world: World, relay: Relay, form: str) -> None:
+    known = fill(world)
+    reply = relay.stream(limit=0, format=form, wait=60)
+    assert (reply.body, reply.scanned, reply.has_more) == (b"", 0, True)
+    assert reply.headers["differ-head"] == str(len(known))
+    reply = relay.stream(limit=0, since=9, source="d", format=form)
+    assert (reply.body, reply.scanned, reply.has_more) == (b"", 13, True)
+
+
 def test_control_lines_tell_windows_and_progress(world: World, relay: Relay) -> None:
     known = fill(world)
     lines = relay.stream(control=1).lines
