@@ -1,8 +1,8 @@
 """`differ dead-letters`: events that a consumer or sink could not process, which wait for a person.
 
-A sink's letters are a file below `<state>/dead-letters`, called like the sink; a consumer of your own keeps them where it
-was told to, and is named by that file. Invariant: a letter leaves the list only when it was replayed with success, or
-dropped by its number or by `--all`.
+A sink's letters are a file below `<state>/dead-letters`, called like the sink; a consumer of your own keeps them where
+it was told to, and is named by that file. Invariant: a letter leaves the list only when it was replayed with success,
+was superseded, or was dropped by its number or by `--all`.
 """
 
 from __future__ import annotations
@@ -93,16 +93,27 @@ def show(session: Session, where: str, number: int) -> None:
 def replay(session: Session, sink: str, numbers: tuple[int, ...], everything: bool) -> int:
     """Give events to their sink again, oldest first; stop the sink before ('differ modules stop sinks.NAME').
 
-    One that fails again still waits. Those of a consumer of your own are replayed from Python: DeadLetters.replay.
+    An event whose key was written again since is superseded, and settled without being written. One that fails again
+    still waits. Those of a consumer of your own are replayed from Python: DeadLetters.replay.
     """
     from differ.sinks.replay import replay_letters
 
     (box,) = _boxes(session, sink).values()
     done = replay_letters(session.settings(), sink, box, _numbers("replay", numbers, everything))
     if session.as_json:
-        session.terminal.json({"sink": sink, "replayed": list(done.done), "failed": dict(done.failed)})
+        session.terminal.json(
+            {
+                "sink": sink,
+                "replayed": list(done.done),
+                "superseded": list(done.superseded),
+                "failed": dict(done.failed),
+            }
+        )
     else:
-        session.terminal.line(f"{sink}: {len(done.done)} replayed, {len(done.failed)} failed again")
+        session.terminal.line(
+            f"{sink}: {len(done.done)} replayed, {len(done.superseded)} superseded by later events, "
+            f"{len(done.failed)} failed again"
+        )
         for number, error in done.failed.items():
             session.terminal.labelled(f"  {number}: ", error)
     return 7 if done.failed else 0

@@ -91,6 +91,8 @@ def _notes(entry: Mapping[str, Any]) -> list[str]:
             f"{count(status['upserts'])} upserts, {count(status['deletes'])} deletes, SCN {count(status['scn'])}"
         )
         notes += [f"{count(status[name])} {name}" for name in ("unmapped", "refused") if status[name]]
+    if status.get("doing") == "standing by":
+        notes.append("standing by: another process writes")
     if status.get("bootstrapping"):
         notes.append("bootstrapping")
     if status.get("down"):

@@ -17,6 +17,9 @@ from differ.formats.checkpoint import Checkpoint
 from differ.formats.partitions import VIRTUAL, Partitions
 from differ.relay.retention import holds
 
+SINK_PREFIX = "sink."
+"""How the names begin under which sinks follow the relay."""
+
 
 def following(
     catalog: Catalog, entries: Sequence[ConsumerEntry], retention: RetentionSettings, moment: datetime
@@ -48,7 +51,7 @@ def described(entry: ConsumerEntry) -> dict[str, Any]:
     """A consumer as JSON. A group's partitions are listed by the checkpoint they share, as in `partition=`."""
     body: dict[str, Any] = {
         "name": entry.name,
-        "kind": "group" if entry.partitions else "consumer",
+        "kind": _kind(entry),
         "sources": list(entry.sources),
         "state": entry.state,
         "scn": entry.scn,
@@ -60,6 +63,13 @@ def described(entry: ConsumerEntry) -> dict[str, Any]:
     if entry.partitions:
         body["partitions"] = _shared(entry.partitions)
     return body
+
+
+def _kind(entry: ConsumerEntry) -> str:
+    """A sink is a group of its own, whose members stand by for each other."""
+    if not entry.partitions:
+        return "consumer"
+    return "sink" if entry.name.startswith(SINK_PREFIX) else "group"
 
 
 def _shared(partitions: Mapping[int, Checkpoint | None]) -> dict[str, Any]:

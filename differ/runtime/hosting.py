@@ -143,6 +143,11 @@ def check(settings: Settings, only: Sequence[str]) -> None:
         "bootstrap": True,
         "sinks": settings.sinks,
     }
+    if "sinks" in only and settings.sinks and settings.relay.reach.endswith(":0"):
+        raise UsageError(
+            f"run: relay.listen is {settings.relay.listen}, so sinks cannot know where the relay is",
+            hint="give it a port, or set relay.url",
+        )
     if any(work[name] for name in only):
         return
     hints = {

@@ -28,6 +28,7 @@ from differ.server.measured import Sample, families, of_dead_letters, of_disk, o
 from differ.server.services import Services
 
 BOUNDS = (0.005, 0.025, 0.1, 0.5, 2.5, 10.0, 30.0, 60.0, math.inf)
+METHODS = ("GET", "HEAD", "POST", "PUT", "DELETE")
 DISK_SECONDS = 60.0
 """The snapshots' folder is not walked more often than this."""
 
@@ -45,6 +46,8 @@ class Metrics:
 
     def answered(self, call: str, status: int, seconds: float) -> None:
         """A call of this route (`GET /v1/stream`) ended."""
+        if call.partition(" ")[0] not in METHODS or call.endswith(" other"):
+            call = "other"  # whatever strangers try is one
         with self._turn:
             self._calls[call, str(status)] += 1
             self._within.setdefault(call, Counter())[BOUNDS[bisect.bisect_left(BOUNDS, seconds)]] += 1
