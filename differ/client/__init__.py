@@ -10,6 +10,7 @@
 Invariant: nothing of the server, the catalog or the configuration is imported.
 """
 
+from differ.client.bootstrapping import Bootstrap
 from differ.client.checkpoints import CheckpointStore, FileCheckpoints, RelayCheckpoints
 from differ.client.client import Client
 from differ.client.consumer import Consumer, Next, Reject, Retry, Skip, Stop
@@ -21,6 +22,7 @@ from differ.formats.checkpoint import BootstrapCheckpoint, Checkpoint, StreamChe
 from differ.formats.cursor import Cursor
 
 __all__ = [
+    "Bootstrap",
     "BootstrapCheckpoint",
     "Checkpoint",
     "CheckpointStore",
