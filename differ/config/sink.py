@@ -156,11 +156,20 @@ class RetrySettings(Section):
         1.0, alias="first", description="The first wait; each one after is twice as long.", examples=["1s"]
     )
     longest_seconds: Duration = Field(60.0, alias="longest", description="The longest wait.", examples=["1m"])
+    yield_seconds: Duration = Field(
+        120.0,
+        alias="yield",
+        description="When the destination or the relay was away for so long, another process that runs the same sink "
+        "may try instead.",
+        examples=["2m"],
+    )
 
     @model_validator(mode="after")
     def _grows(self) -> Self:
         if self.first_seconds > self.longest_seconds:
             raise ValueError("'first' is longer than 'longest'")
+        if self.yield_seconds <= 0:
+            raise ValueError("'yield' is more than 0s")
         return self
 
 
@@ -222,6 +231,13 @@ class SinkSettings(Section):
         default_factory=RefusedSettings,
         description="What becomes of a record that the destination will not take.",
         examples=["{action: halt}"],
+    )
+    lease_seconds: Duration | None = Field(
+        None,
+        alias="lease",
+        description="Of several processes that run the sink one writes; when it does not answer for so long, another "
+        "does. By default as long as the relay's consumer groups have it.",
+        examples=["30s"],
     )
     start: Literal["bootstrap", "oldest", "head"] = Field(
         "bootstrap",

@@ -21,8 +21,10 @@ log = logging.getLogger(__name__)
 class SinkCheckpoints:
     """A `CheckpointStore` of the client: `load` opens the sink, and `save` is what the sink did already."""
 
-    def __init__(self, sink: Sink, transport: Transport, consumer: str, *, loaded: Callable[[], None]) -> None:
-        """consumer: the name under which the relay knows the sink. loaded: told when the destination answered."""
+    def __init__(
+        self, sink: Sink, transport: Transport, consumer: str, *, loaded: Callable[[Checkpoint | None], None]
+    ) -> None:
+        """consumer: the name under which the relay knows the sink. loaded: told when the destination answered, and what."""
         self._sink, self._transport, self._consumer, self._loaded = sink, transport, consumer, loaded
 
     def load(self) -> Checkpoint | None:
@@ -32,10 +34,10 @@ class SinkCheckpoints:
         known = None if entry is None else _known(entry)
         self._sink.open()
         checkpoint = self._sink.load() if self._sink.keeps_checkpoint else known
-        self._loaded()
         if known is None and checkpoint is not None:
             log.info("sink %s: the relay has no checkpoint of it; it begins anew", self._sink.context.name)
-            return None
+            checkpoint = None
+        self._loaded(checkpoint)
         return checkpoint
 
     def save(self, checkpoint: Checkpoint) -> None:

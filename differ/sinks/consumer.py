@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 from differ.client.consumer import Answer, Consumer, Retry
 from differ.config.sink import SinkSettings
-from differ.errors import SinkUnavailableError
+from differ.errors import FencedError, SinkError, SinkUnavailableError
 from differ.formats.checkpoint import Checkpoint, StreamCheckpoint
 from differ.model import ChangeEvent
 from differ.sinks.contract import Change, Generation, Sink
@@ -32,6 +32,10 @@ if TYPE_CHECKING:
     from differ.client.events import Events
 
 log = logging.getLogger(__name__)
+
+
+class TakenOverError(SinkError):
+    """Another process has opened the destination since. Not FencedError, which speaks of the lease on the relay."""
 
 
 class SinkConsumer(Consumer):
@@ -149,6 +153,8 @@ class SinkConsumer(Consumer):
         it goes back to the last checkpoint then, and everything comes again."""
         try:
             call()
+        except FencedError as error:
+            raise TakenOverError(error.message, hint=error.hint) from error
         except SinkUnavailableError as error:
             self.status.is_down(error)
             log.warning("sink %s: %s", self._settings.name, error.message)

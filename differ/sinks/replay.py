@@ -90,7 +90,7 @@ class _Replay:
     def run(self, letters: Sequence[DeadLetter]) -> SinkReplay:
         try:
             name = consumer_name(self._settings_of_sink.name)
-            store = SinkCheckpoints(self._sink, self._transport, name, loaded=lambda: None)
+            store = SinkCheckpoints(self._sink, self._transport, name, loaded=lambda checkpoint: None)
             checkpoint = store.load()
             if not isinstance(checkpoint, StreamCheckpoint):
                 raise SinkError(

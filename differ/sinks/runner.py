@@ -14,12 +14,11 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
 from differ.config.sink import SinkSettings
-from differ.errors import DifferError, FencedError
+from differ.errors import ConsumerError, DifferError, FencedError
 from differ.sinks.contract import Sink, SinkContext
 from differ.sinks.registry import make_sink
 from differ.sinks.status import SinkStatus
@@ -28,6 +27,7 @@ if TYPE_CHECKING:
     from differ.client.client import Client
     from differ.client.retries import Retries
     from differ.config.settings import Settings
+    from differ.formats.checkpoint import Checkpoint
 
 log = logging.getLogger(__name__)
 
@@ -60,13 +60,12 @@ class SinkRunner:
         sink: SinkSettings,
         *,
         out: TextIO | None = None,
-        lease_seconds: float | None = None,
     ) -> None:
-        """out: where a sink that shows its changes writes them. lease_seconds: of the group, None for the relay's.
+        """out: where a sink that shows its changes writes them.
 
         Raises ConfigError, SinkError for options, hooks or a class that cannot be used; connects to nothing.
         """
-        self._settings, self._sink, self._lease_seconds = settings, sink, lease_seconds
+        self._settings, self._sink = settings, sink
         self._context = context_of(settings, sink, out)
         self._status = SinkStatus()
         self._failure: BaseException | None = None
@@ -124,11 +123,10 @@ class SinkRunner:
             try:
                 self._run(stop, backoff)
             except DifferError as error:
-                if not (error.transient or isinstance(error, FencedError)):
+                if not self._passes(error):
                     self._failure = error
                     log.error("sink %s: %s", self._sink.name, error)
                     return
-                self._status.is_down(error)
                 log.warning("sink %s: %s", self._sink.name, error.message)
                 backoff.wait(error, bounded=False)
             except BaseException as error:
@@ -137,6 +135,16 @@ class SinkRunner:
                 return
             finally:
                 self._status.leads = False
+
+    def _passes(self, error: DifferError) -> bool:
+        """Whether trying again may help: something is down, or another process has the lease or opened the place."""
+        from differ.sinks.consumer import TakenOverError
+
+        if isinstance(error, ConsumerError) and self._status.down:
+            return True  # The destination stayed away, and the run gave its lease up for another process to try.
+        if error.transient:
+            self._status.is_down(error)
+        return error.transient or isinstance(error, FencedError | TakenOverError)
 
     def _run(self, stop: threading.Event, backoff: Any) -> None:
         """One run of the client, from joining the group to its end. Raises what ends it."""
@@ -147,8 +155,9 @@ class SinkRunner:
         sink = make_sink(self._sink, self._context)
         transport = Transport(self._settings.relay.reach, token=relay_token(self._settings))
 
-        def loaded() -> None:
+        def loaded(checkpoint: Checkpoint | None) -> None:
             self._status.is_up()
+            self._status.checkpoint = checkpoint
             self._status.leads = True
             backoff.reset()
 
@@ -159,7 +168,7 @@ class SinkRunner:
                 sources=self._sink.sources,
                 ops=self._sink.filters.ops,
                 group="exclusive",
-                lease_seconds=self._lease_seconds,
+                lease_seconds=self._sink.lease_seconds,
                 checkpoints=SinkCheckpoints(sink, transport, consumer_name(self._sink.name), loaded=loaded),
                 start=self._sink.start,
                 bootstrap=self._sink.bootstrap,
@@ -191,7 +200,12 @@ class SinkRunner:
         from differ.client.retries import Retries
 
         retries = self._sink.retries
-        return replace(Retries(attempts=1), first_seconds=retries.first_seconds, most_seconds=retries.longest_seconds)
+        return Retries(
+            attempts=1,
+            first_seconds=retries.first_seconds,
+            most_seconds=retries.longest_seconds,
+            give_up_after=retries.yield_seconds,
+        )
 
 
 def relay_token(settings: Settings) -> str | None:
