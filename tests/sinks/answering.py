@@ -68,6 +68,9 @@ class HTTPServer:
             daemon_threads = True
             allow_reuse_address = True
 
+            def handle_error(self, *_arguments: object) -> None:
+                """A client that leaves in the middle is no news."""
+
         self._server = Server(("127.0.0.1", self._port), Handler)
         self._port = self._server.server_address[1]
         threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
