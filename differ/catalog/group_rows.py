@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from typing import Any
 
-from sqlalchemy import Connection, Table, delete, insert, select, update
+from sqlalchemy import Connection, bindparam, delete, insert, select, update
 
 from differ.catalog.consumer_tables import consumers, groups, members, partitions
 from differ.catalog.group import Group, Member, Partition
@@ -52,17 +51,40 @@ def store_group(connection: Connection, group: Group, before: Group | None) -> N
         connection.execute(insert(groups).values(name=group.name, **values))
     elif group.version != old.version:
         connection.execute(update(groups).where(groups.c.name == group.name).values(**values))
+    _store_members(connection, group, old)
+    _store_partitions(connection, group, before)
+
+
+def _store_members(connection: Connection, group: Group, old: Group) -> None:
     for gone in old.members.keys() - group.members.keys():
         connection.execute(delete(members).where(members.c.group_name == group.name, members.c.id == gone))
     for member in group.members.values():
-        if member != old.members.get(member.id):
-            own: dict[str, Any] = {"seniority": member.seniority, "lease_until": member.lease_until}
-            own |= {"lease_seconds": member.lease_seconds, "client": member.client}
-            _write(connection, members, {"group_name": group.name, "id": member.id}, own, member.id in old.members)
-    for number, (was, found) in enumerate(zip(old.partitions, group.partitions, strict=True)):
-        if before is None or was != found:
-            own = {"owner": found.owner, "token": found.token, "checkpoint": found.checkpoint}
-            _write(connection, partitions, {"group_name": group.name, "number": number}, own, before is not None)
+        values = {
+            "seniority": member.seniority,
+            "lease_until": member.lease_until,
+            "lease_seconds": member.lease_seconds,
+            "client": member.client,
+        }
+        known = old.members.get(member.id)
+        if known is None:
+            connection.execute(insert(members).values(group_name=group.name, id=member.id, **values))
+        elif known != member:
+            where = (members.c.group_name == group.name, members.c.id == member.id)
+            connection.execute(update(members).where(*where).values(**values))
+
+
+def _store_partitions(connection: Connection, group: Group, before: Group | None) -> None:
+    rows = [
+        {"of_number": number, "owner": found.owner, "token": found.token, "checkpoint": found.checkpoint}
+        for number, found in enumerate(group.partitions)
+        if before is None or before.partitions[number] != found
+    ]
+    if before is None:
+        new = insert(partitions).values(group_name=group.name, number=bindparam("of_number"))
+        connection.execute(new, rows)
+    elif rows:
+        own = (partitions.c.group_name == group.name, partitions.c.number == bindparam("of_number"))
+        connection.execute(update(partitions).where(*own), rows)
 
 
 def adopt_consumer(connection: Connection, name: str, sources: Sequence[str], exclusive: bool) -> Group:
@@ -84,11 +106,3 @@ def adopt_consumer(connection: Connection, name: str, sources: Sequence[str], ex
         group.partitions = [Partition(checkpoint=row.checkpoint)] * len(group.partitions)
     connection.execute(delete(consumers).where(consumers.c.name == name))
     return group
-
-
-def _write(connection: Connection, table: Table, key: dict[str, Any], values: dict[str, Any], known: bool) -> None:
-    if known:
-        where = [table.c[name] == value for name, value in key.items()]
-        connection.execute(update(table).where(*where).values(**values))
-    else:
-        connection.execute(insert(table).values(**key, **values))

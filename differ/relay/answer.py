@@ -92,7 +92,7 @@ def plan(
         check_start(standing, start, selection.sources)
         found = segments_after(connection, since, sources=selection.sources, limit=SEGMENTS_MAX + 1)
         chosen = list(_choose(found[:SEGMENTS_MAX], since, limit, one_run=one_run))
-        until = _scanned_through(chosen, found, stream)
+        until = max(since, _scanned_through(chosen, found, stream))  # with limit 0, in the middle of a segment
         windows = windows_by_first(connection, sorted({segment.window_first for segment, _ in chosen}))
         window = window_at(connection, until)
         chain = _digits(window.chain if window else standing.chain if until == since else None, until)
