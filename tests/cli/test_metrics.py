@@ -33,6 +33,14 @@ def labelled(**labels: str) -> tuple[tuple[str, str], ...]:
     return tuple(sorted(labels.items()))
 
 
+def measure_until(url: str, value: float, name: str, **labels: str) -> Values:
+    """Scrape until a metric has a value; the test's own timeout is the limit."""
+    while True:
+        measured = parsed(call(f"{url}/metrics").text)
+        if measured.get((name, labelled(**labels))) == value:
+            return measured
+
+
 def test_counters_survive_restarts_and_count_scans_by_cron(shop: Shop) -> None:
     shop.configure({"orders": table("orders")}, relay={"listen": "127.0.0.1:0"})
     shop.ok("scan", "--all")
@@ -90,21 +98,12 @@ def test_consumers_sinks_and_modules_are_measured(shop: Shop) -> None:
     with running(shop, "--only", "relay,bootstrap") as relay, running(shop, "--only", "sinks") as sinks:
         url = relay.serves()
         sinks.wait_for("module sinks.copy: running")
-        waiting = url + "/v1/stream?since={}&wait=30"
+        measure_until(url, 5, "differ_consumer_scn", consumer="sink.copy")  # its bootstrap is done
         shop.sql("INSERT INTO orders VALUES (6, 'new')")
-        call(f"{url}/v1/stream?since=5&wait=0")
-        while True:  # until the sink has its bootstrap, and its checkpoint is on the relay
-            measured = parsed(call(f"{url}/metrics").text)
-            if measured.get(("differ_consumer_scn", labelled(consumer="sink.copy"))) == 5:
-                break
         shop.ok("scan", "--all")
-        call(waiting.format(5))
-        while True:
-            measured = parsed(call(f"{url}/metrics").text)
-            if measured["differ_consumer_scn", labelled(consumer="sink.copy")] == 6:
-                break
+        measure_until(url, 6, "differ_sink_written_total", sink="copy", op="upsert")
+        measured = measure_until(url, 6, "differ_consumer_scn", consumer="sink.copy")
         assert measured["differ_consumer_lag_events", labelled(consumer="sink.copy")] == 0
-        assert measured["differ_sink_written_total", labelled(sink="copy", op="upsert")] == 6
         assert measured["differ_sink_bootstraps_total", labelled(sink="copy")] == 1
         assert measured["differ_module_up", labelled(module="sinks.copy")] == 1
         listed = shop.ok("consumers", "list", "--json").document["consumers"]
