@@ -11,11 +11,12 @@ from differ.client import Client, Next, Pace
 from differ.client.membership import Membership
 from differ.client.transport import Transport
 from differ.errors import FencedError, UsageError
-from differ.formats.checkpoint import StreamCheckpoint
+from differ.formats.checkpoint import Checkpoint, StreamCheckpoint
 from differ.formats.cursor import Cursor
 from differ.model import ChangeEvent
 from tests.client.recorder import Recorder
 from tests.cycle.world import World, numbered
+from tests.road.proxy import Proxy
 from tests.server.eventually import eventually
 from tests.server.relay import Relay
 
@@ -46,8 +47,9 @@ class Runner:
 
 
 @contextmanager
-def running(relay: Relay, *consumers: Recorder, **options: Any) -> Iterator[list[Runner]]:
-    runners = [Runner(relay.url, consumer, options) for consumer in consumers]
+def running(relay: Relay | str, *consumers: Recorder, **options: Any) -> Iterator[list[Runner]]:
+    url = relay if isinstance(relay, str) else relay.url
+    runners = [Runner(url, consumer, options) for consumer in consumers]
     try:
         yield runners
     finally:
@@ -219,3 +221,85 @@ def test_a_member_that_cannot_reach_the_relay_stops_before_its_lease_ends(shop: 
     assert seat.lost
     with pytest.raises(FencedError, match="did not answer within the lease of 10 s"):
         seat.check()
+
+
+class Wire(Proxy):
+    """A wire that can be cut for as long as a test likes."""
+
+    up = True
+
+    def passes(self, data: bytes) -> bool:
+        return self.up
+
+    def stay_cut(self) -> None:
+        self.up = False
+        self.cut()
+
+
+def test_a_member_that_lost_the_relay_joins_anew_and_loses_nothing(shop: World, relay: Relay) -> None:
+    lonely, other = Recorder(), Recorder()
+    with Wire(relay.address[1]) as wire, running(f"http://127.0.0.1:{wire.port}", lonely, lease_seconds=1.0):
+        eventually(through(shop, lonely))
+        with running(relay, other, lease_seconds=1.0):
+            eventually(lambda: spread(shop) == [128, 128])
+            wire.stay_cut()
+            eventually(lambda: spread(shop) == [256])
+            # The one that is cut off got nothing of what came since, and says so to its consumer.
+            before = list(lonely.scns)
+            shop.commit("orders", rows(1))
+            eventually(lambda: seen(other) >= set(range(ROWS + 1, 2 * ROWS + 1)))
+            assert lonely.scns == before
+            wire.up = True
+            eventually(lambda: spread(shop) == [128, 128])
+            head = shop.project.catalog.stream().head_scn
+            shop.commit("orders", rows(2))
+            eventually(lambda: seen(other, lonely) >= set(range(1, 3 * ROWS + 1)))
+            assert keys(lonely, head)
+            assert not keys(lonely, head) & keys(other, head)
+
+
+class Kept:
+    """A checkpoint in the destination, as a sink keeps it."""
+
+    def __init__(self) -> None:
+        self.checkpoint: Checkpoint | None = None
+        self.loads = 0
+
+    def load(self) -> Checkpoint | None:
+        self.loads += 1
+        return self.checkpoint
+
+    def save(self, checkpoint: Checkpoint) -> None:
+        self.checkpoint = checkpoint
+
+
+def test_an_exclusive_member_believes_its_destination(shop: World, relay: Relay) -> None:
+    kept = Kept()
+    first, second = Recorder(), Recorder()
+    options: dict[str, Any] = {"name": "index", "group": "exclusive", "checkpoints": kept, "until_head": True}
+    Client(relay.url).run(first, start="oldest", **options)
+    assert first.scns == list(range(1, ROWS + 1))
+    # The destination was restored to an earlier state: the relay is told, and everything after it comes again.
+    kept.checkpoint = StreamCheckpoint(cursor=Cursor.parse(relay.stream(since=10, limit=0).cursor))
+    Client(relay.url).run(second, **options)
+    assert second.scns == list(range(11, ROWS + 1))
+    assert standing(shop) == ROWS
+
+
+def test_the_relay_keeps_what_the_destination_does_not_have(shop: World, relay: Relay) -> None:
+    kept = Kept()
+    kept.checkpoint = StreamCheckpoint(cursor=Cursor.parse(relay.stream(since=10, limit=0).cursor))
+    with running(relay, Recorder(lambda _: Next.RETRY), group="exclusive", checkpoints=kept):
+        eventually(lambda: standing(shop) == 10)
+
+
+def test_a_standing_by_member_never_opens_the_destination(shop: World, relay: Relay) -> None:
+    kept, idle = Kept(), Kept()
+    first, standby = Recorder(), Recorder()
+    with running(relay, first, group="exclusive", checkpoints=kept) as (one,):
+        eventually(through(shop, first))
+        with running(relay, standby, group="exclusive", checkpoints=idle):
+            eventually(lambda: spread(shop) == [0, 256])
+            assert idle.loads == 0
+            one.end()
+            eventually(lambda: idle.loads == 1)
