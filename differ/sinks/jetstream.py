@@ -162,7 +162,7 @@ class JetStream:
         await self._disconnect()
         self._last_error = None
         client = Client()
-        extra = {} if self._credentials is None else {"user_credentials": self._credentials}
+        extra: dict[str, Any] = {} if self._credentials is None else {"user_credentials": self._credentials}
         connecting = client.connect(
             self._servers, name="differ", connect_timeout=max(1, int(min(10.0, self._seconds))), allow_reconnect=False,
             max_reconnect_attempts=1, reconnect_time_wait=0, error_cb=self._remember, **extra,

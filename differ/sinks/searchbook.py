@@ -27,7 +27,7 @@ class SearchBook:
     def __init__(self, client: Elasticsearch, index: str, name: str) -> None:
         self._client, self._index, self._name = client, index, name
         self._owner = uuid.uuid4().hex
-        self._place: dict[str, int] = {}
+        self._place: dict[str, Any] = {}
         self.fields: dict[str, Any] = {}
         """What stands in it, as of the last call."""
 
@@ -57,7 +57,7 @@ class SearchBook:
 
     def _write(self, fields: dict[str, Any]) -> None:
         body = self.fields | fields | {"at": datetime.now(UTC).isoformat()}
-        first = {} if self._place else {"op_type": "create"}
+        first: dict[str, Any] = {} if self._place else {"op_type": "create"}
         done = self._client.index(index=self._index, id=self._name, document=body, **first, **self._place)
         self.fields = body
         self._place = {"if_seq_no": done["_seq_no"], "if_primary_term": done["_primary_term"]}
