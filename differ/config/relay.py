@@ -29,7 +29,7 @@ class RetentionSettings(Section):
     hold_for_consumers_bytes: Size = Field(
         20 * 1024**3,
         alias="hold_for_consumers",
-        description="The size up to which events are kept for a registered consumer that is behind.",
+        description="How much is kept beyond age and size for registered consumers that are behind.",
         examples=["20GiB"],
     )
 
