@@ -22,13 +22,13 @@ import uuid
 from collections import defaultdict
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from differ.client.checkpoints import client_name
 from differ.client.retries import Backoff
 from differ.client.transport import Transport, segment
-from differ.errors import DifferError, FencedError, RelayError
+from differ.errors import DifferError, FencedError, RelayError, RelayUnavailableError, UsageError
 from differ.formats.checkpoint import Checkpoint, checkpoint_from_json
 from differ.formats.partitions import VIRTUAL, Partitions
 
@@ -129,9 +129,20 @@ class Membership:
     def join(self, backoff: Backoff | None = None) -> Share:
         """Become a member and begin to send heartbeats. Raises UsageError when the group follows other sources,
         RelayUnavailableError when the relay stays away."""
-        sent = self._clock()
         body = {"member": self.member, **self._asked}
-        answer = self._transport.call("POST", self._path("join"), body=body, backoff=backoff)
+        while True:
+            sent = self._clock()  # Of the attempt that is answered: the lease is no older than that.
+            try:
+                answer = self._transport.call("POST", self._path("join"), body=body)
+                break
+            except RelayUnavailableError as error:
+                if backoff is None:
+                    raise
+                backoff.wait(error)
+                if backoff.stopped:
+                    raise
+        if backoff is not None:
+            backoff.reset()
         self._take(answer, sent, frozenset())
         self._quick = self._transport.another(read_seconds=self._lease_seconds / BEATS)
         self._thread = threading.Thread(target=self._beat, name=f"heartbeat-{self._group}", daemon=True)
@@ -212,7 +223,7 @@ class Membership:
         sent = self._clock()
         body = {"member": self.member, "version": version, "released": sorted(released)}
         try:
-            answer = transport.call("POST", self._path("heartbeat"), body=body)
+            self._take(transport.call("POST", self._path("heartbeat"), body=body), sent, released)
         except DifferError as error:
             if not error.transient:
                 self._fail(error)
@@ -221,34 +232,21 @@ class Membership:
                 return False
             log.warning("consumer group %s: heartbeat: %s", self._group, error.message)
             return False
-        self._take(answer, sent, released)
         return True
 
     def _take(self, answer: Any, sent: float, acknowledged: frozenset[int]) -> None:
-        """Believe what the relay answered to a call that was sent at that time."""
-        tokens = {int(number): int(token) for number, token in answer["partitions"].items()}
+        """Believe what the relay answered to a call that was sent at that time. Raises RelayError for what is none."""
+        fresh, lease_seconds = _parsed(answer)
         with self._changed:
-            self._lease_seconds = float(answer["lease_seconds"])
-            margin = max(self._lease_seconds * MARGIN_SHARE, MARGIN_SECONDS)
-            self._until = sent + self._lease_seconds - margin
+            self._lease_seconds = lease_seconds
+            self._until = sent + lease_seconds - max(lease_seconds * MARGIN_SHARE, MARGIN_SECONDS)
             self._released -= acknowledged
             known = self._share
-            checkpoints = {
-                number: known.checkpoints[number]
-                for number, token in tokens.items()
-                if known.tokens.get(number) == token and number in known.checkpoints
-            }
-            for number, body in answer["checkpoints"].items():
-                if known.tokens.get(int(number)) != tokens[int(number)]:
-                    checkpoints[int(number)] = checkpoint_from_json(body)
-            fresh = Share(
-                version=int(answer["version"]),
-                tokens=tokens,
-                checkpoints=checkpoints,
-                revoked=frozenset(answer["revoked"]),
-            )
+            kept = {number for number, token in fresh.tokens.items() if known.tokens.get(number) == token}
+            checkpoints = {number: found for number, found in known.checkpoints.items() if number in kept}
+            checkpoints |= {number: found for number, found in fresh.checkpoints.items() if number not in kept}
             # An answer to what was sent before the latest release still has what was released since.
-            self._share = self._without(fresh, self._released)
+            self._share = self._without(replace(fresh, checkpoints=checkpoints), self._released)
             self._changed.notify_all()
 
     @staticmethod
@@ -271,6 +269,20 @@ class Membership:
 
     def _path(self, action: str) -> str:
         return f"/v1/consumer-groups/{segment(self._group)}/{action}"
+
+
+def _parsed(answer: Any) -> tuple[Share, float]:
+    """The share that an answer tells, and the length of the lease in seconds."""
+    try:
+        share = Share(
+            version=int(answer["version"]),
+            tokens={int(number): int(token) for number, token in answer["partitions"].items()},
+            checkpoints={int(number): checkpoint_from_json(body) for number, body in answer["checkpoints"].items()},
+            revoked=frozenset(int(number) for number in answer["revoked"]),
+        )
+        return share, float(answer["lease_seconds"])
+    except (KeyError, TypeError, ValueError, AttributeError, UsageError):
+        raise RelayError("consumer group: the answer is no relay's", hint="is this the URL of a relay?") from None
 
 
 def _ranges(numbers: Sequence[int]) -> str:
