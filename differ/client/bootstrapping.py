@@ -52,7 +52,8 @@ class Bootstrap:
 
     generation: names it; the same when it is resumed (`resumed`), another when it is begun anew. sources, partitions
     (None: all): what is replaced; what else the consumer holds stays. rows: of each source, in all partitions. scn: at
-    which all states are pinned, and after which the stream goes on.
+    which all states are pinned, and after which the stream goes on. shared: it was begun for more partitions than
+    these, and others may go on with the rest.
     """
 
     id: str
@@ -63,6 +64,7 @@ class Bootstrap:
     partitions: Partitions | None
     lease_seconds: float
     resumed: bool = False
+    shared: bool = False
 
     @property
     def scn(self) -> int:
@@ -126,7 +128,7 @@ def _replace(run: Run, assignment: Assignment, checkpoint: BootstrapCheckpoint |
                 return Ended.STOPPED
         road = bootstrap_road(run.transport, begun, consumer, run.plan.retries)
         ended = run.loop.travel(road, checkpoint)
-    if isinstance(run.loop.stored, StreamCheckpoint):
+    if isinstance(run.loop.stored, StreamCheckpoint) and not begun.shared:
         _let_go(run.transport, begun)
     return ended
 
@@ -165,13 +167,21 @@ def begin(transport: Transport, selection: Selection, consumer: str, *, backoff:
 def resume(
     transport: Transport, selection: Selection, checkpoint: BootstrapCheckpoint, *, backoff: Backoff
 ) -> Bootstrap | None:
-    """The bootstrap that a checkpoint stands in; None where it is not of what is wanted now. Raises
-    BootstrapGoneError."""
+    """The bootstrap that a checkpoint stands in, for the partitions that are wanted now; None where it does not hold
+    what is wanted. Raises BootstrapGoneError."""
     found = _bootstrap(transport.call("GET", _path(checkpoint.bootstrap), backoff=backoff))
     partitions = None if selection.partition is None or selection.partition.is_all else selection.partition
-    if found.partitions != partitions or (selection.sources and set(selection.sources) != set(found.sources)):
+    if not _is_part(partitions, found.partitions):
         return None
-    return replace(found, resumed=True)
+    if selection.sources and set(selection.sources) != set(found.sources):
+        return None
+    return replace(found, resumed=True, partitions=partitions, shared=partitions != found.partitions)
+
+
+def _is_part(partitions: Partitions | None, whole: Partitions | None) -> bool:
+    if whole is None or partitions is None:
+        return whole is None
+    return partitions.count == whole.count and set(partitions.chosen) <= set(whole.chosen)
 
 
 def _let_go(transport: Transport, begun: Bootstrap) -> None:
@@ -260,7 +270,11 @@ def _rows(
     path = _path(begun.id, f"/{segment(source)}")
     more = True
     while more and not backoff.stopped:
-        query = [("format", "frames"), *([("cursor", page)] if page is not None else [])]
+        query = [("format", "frames")]
+        if page is not None:
+            query.append(("cursor", page))
+        if begun.partitions is not None:
+            query.append(("partition", begun.partitions.text))
         try:
             with transport.stream(path, query=query) as answer:
                 end, more = _end(answer.headers)

@@ -89,6 +89,9 @@ class PageQuery(BaseModel):
     cursor: str | None = Field(None, max_length=1000, description="go on after this page; none: from the beginning")
     limit: int | None = Field(None, ge=1, le=LIMIT_MAX, description="look through at most so many rows")
     format: Form = Field("ndjson", description="The form of the body.")
+    partition: str | None = Field(
+        None, max_length=2000, description="only these of the bootstrap's partitions; page cursors are the same"
+    )
 
 
 def router(services: Services) -> APIRouter:
@@ -124,9 +127,10 @@ def router(services: Services) -> APIRouter:
             raise UsageError("bootstrap: HTTP/1.0 cannot tell a body that ended from one that broke off")
         opened, start, head = await services.read(bootstraps.open, pin, source, query.cursor)
         end = await services.read(opened.after, start, query.limit)
+        partitions = opened.partitions(query.partition)
         return Body(
             services,
-            gather(bootstraps.pieces(opened, start, end, ENCODERS[query.format]())),
+            gather(bootstraps.pieces(opened, start, end, partitions, ENCODERS[query.format]())),
             gone=watch(request.receive),
             form=query.format,
             media_type=MEDIA_TYPES[query.format],
@@ -191,7 +195,9 @@ class Bootstraps:
         opened = self._snapshots.open(unlocked(self._pins.renew, pin_id), source)
         return opened, opened.location(cursor), self._project.catalog.stream().head_scn
 
-    def pieces(self, opened: PinnedSource, start: int, end: int, encoder: Encoder) -> Iterator[bytes]:
+    def pieces(
+        self, opened: PinnedSource, start: int, end: int, partitions: Partitions | None, encoder: Encoder
+    ) -> Iterator[bytes]:
         """The bytes of an answer, whose lease is renewed while they are taken. Suspended, it holds no row."""
         due = self._clock() + opened.pin.lease_seconds / RENEWALS
 
@@ -202,7 +208,7 @@ class Bootstraps:
                 due = self._clock() + opened.pin.lease_seconds / RENEWALS
             return encoder.encode(page.batch, opened.pin.cursor, opened.cursor(page.end))
 
-        yield from map(encode, opened.read(start, end, page_bytes=encoder.slice_bytes))
+        yield from map(encode, opened.read(start, end, partitions, page_bytes=encoder.slice_bytes))
         yield encoder.end()
 
     def _all_sources(self) -> list[str]:

@@ -91,9 +91,8 @@ class PinnedSource:
         """The location after the next `limit` rows from `start` on (None: all that follow)."""
         return 0 if self._opened is None else self._opened.pages.after(start, limit)
 
-    def read(self, start: int, end: int, *, page_bytes: int) -> Iterator[Page]:
-        """The rows at start..end-1 that are in the pin's partitions, in pages of about so many bytes, none of which is
-        empty.
+    def read(self, start: int, end: int, partitions: Partitions | None, *, page_bytes: int) -> Iterator[Page]:
+        """The rows at start..end-1 that are in the partitions, in pages of about so many bytes, none of which is empty.
 
         Raises CorruptionError for damaged files, BootstrapGoneError where the snapshot was let go all the same.
         """
@@ -107,11 +106,23 @@ class PinnedSource:
             schema_id=self._opened.schema_id,
             detected_at=self._opened.detected_at,
         )
-        partitions = None if self.pin.partition is None else Partitions.parse(self.pin.partition)
         try:
             yield from self._opened.pages.read(start, end, pinned, partitions, page_bytes=page_bytes)
         except NotKeptError as error:
             raise _gone(self.pin, self.source) from error
+
+    def partitions(self, text: str | None) -> Partitions | None:
+        """The pin's partitions (None: all), or those of them that are asked for; raises UsageError for others."""
+        pinned = None if self.pin.partition is None else Partitions.parse(self.pin.partition)
+        if text is None:
+            return pinned
+        asked = Partitions.parse(text)
+        if pinned is not None and not (asked.count == pinned.count and set(asked.chosen) <= set(pinned.chosen)):
+            raise UsageError(
+                f"bootstrap {self.pin.id}: partition {text!r} is not part of {pinned.text!r}, which it was begun for",
+                hint="leave the parameter out, or begin another bootstrap",
+            )
+        return asked
 
     def location(self, cursor: str | None) -> int:
         """The location that a page cursor stands for (None: the beginning); raises UsageError for a foreign one."""

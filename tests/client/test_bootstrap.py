@@ -10,6 +10,7 @@ import pytest
 from differ.catalog.pins import Pins
 from differ.client import BootstrapCheckpoint, Client, Next, Pace, Retries, Retry, Skip, Stop, StreamCheckpoint
 from differ.errors import BootstrapGoneError, ConsumerError, ScnTooOldError
+from differ.formats.partitions import Partitions
 from differ.snapshots import pages
 from tests.client.mirror import Mirror, Store
 from tests.cycle.world import DELTAS, World, numbered
@@ -199,6 +200,31 @@ def test_partitions_replace_only_their_rows(shop: World, serve: Callable[..., Re
     half = {key for key in mirror.rows if key[1].startswith("stale")}
     assert half == {("orders", "stale 1"), ("orders", "stale 3")}
     run(relay, mirror, Store(), partition="1/2")
+    equals(shop, mirror)
+
+
+def test_partitions_that_were_handed_on_are_resumed_apart(shop: World, serve: Callable[..., Relay]) -> None:
+    """As when members of a group share out what one of them began: each goes on where the checkpoint stands."""
+    relay, store, enough = serve(), Store(), threading.Event()
+
+    def stop(name: str) -> None:
+        if name == "bootstrap_events" and len(mirror.of(name)) == 2:
+            enough.set()
+
+    mirror = Mirror(stop)
+    run(relay, mirror, store, partition="0-2/4", stop=enough)
+    assert isinstance(store.checkpoint, BootstrapCheckpoint)
+    shop.commit("orders", numbered(*range(3, 60), first=4))
+    stood = store.checkpoint
+    for number in ("0", "1,2"):
+        store.save(stood)
+        run(relay, mirror, store, partition=f"{number}/4")
+        begun = mirror.of("bootstrap_start")[-1]
+        assert (begun.generation, begun.resumed) == (stood.generation, True)
+        assert begun.partitions == Partitions.parse(f"{number}/4")
+    store.save(stood)
+    run(relay, mirror, store, partition="2,3/4")
+    assert not mirror.of("bootstrap_start")[-1].resumed
     equals(shop, mirror)
 
 

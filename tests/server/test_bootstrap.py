@@ -192,6 +192,20 @@ def test_partitions_are_the_streams(server: Server) -> None:
     assert after(found) == state(server.world)
 
 
+def test_fewer_partitions_than_were_pinned(server: Server) -> None:
+    pin = server.pin("orders", partition="0-2/4")
+    path = f"/v1/bootstrap/{pin['id']}/orders"
+    whole = server.rows(pin, "orders")
+    parts = [
+        json.loads(line)
+        for text in ("1/4", "0,2/4")
+        for line in server.call("GET", path, fields={"partition": text}).data.splitlines()
+    ]
+    assert after(parts) == after(whole)
+    for text in ("3/4", "1/8", "0-3/4", "x"):
+        assert server.refused("GET", path, 400, fields={"partition": text})["code"] == "BAD_REQUEST"
+
+
 def test_what_is_pinned_stays_whatever_retention_does(server: Server) -> None:
     """With `keep: 1` and events kept for no time at all, everything else goes at each commit."""
     world = server.world
