@@ -136,9 +136,7 @@ def drop(session: Session, where: str, numbers: tuple[int, ...], everything: boo
 
 def _numbers(verb: str, numbers: tuple[int, ...], everything: bool) -> tuple[int, ...] | None:
     if bool(numbers) == everything:
-        raise UsageError(
-            f"{verb} dead letters: which ones?", hint="give numbers as 'dead-letters list' has them, or --all"
-        )
+        raise UsageError(f"{verb} dead letters: which ones?", hint="give their numbers, or --all")
     return None if everything else numbers
 
 

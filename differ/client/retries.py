@@ -6,6 +6,7 @@ Source: tenacity; "Exponential Backoff And Jitter", AWS Architecture Blog.
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections.abc import Callable
@@ -13,7 +14,9 @@ from dataclasses import dataclass
 
 from tenacity import RetryCallState, Retrying, sleep_using_event, wait_exponential, wait_random
 
-from differ.errors import UsageError
+from differ.errors import RelayUnavailableError, UsageError
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,6 +81,8 @@ class Backoff:
         Raises `error` when the streak has lasted longer than `give_up_after`, unless something else bounds it.
         """
         if self._streak is None:
+            if isinstance(error, RelayUnavailableError):
+                log.warning("waiting for the relay: %s", error.message)
             self._streak = RetryCallState(self._retrying, None, (), {}), self._clock()
         state, began = self._streak
         limit = self._retries.give_up_after

@@ -98,7 +98,7 @@ def test_consumers_sinks_and_modules_are_measured(shop: Shop) -> None:
     with running(shop, "--only", "relay,bootstrap") as relay, running(shop, "--only", "sinks") as sinks:
         url = relay.serves()
         sinks.wait_for("module sinks.copy: running")
-        measure_until(url, 5, "differ_consumer_scn", consumer="sink.copy")  # its bootstrap is done
+        measure_until(url, 1, "differ_sink_bootstraps_total", sink="copy")
         shop.sql("INSERT INTO orders VALUES (6, 'new')")
         shop.ok("scan", "--all")
         measure_until(url, 6, "differ_sink_written_total", sink="copy", op="upsert")

@@ -258,3 +258,55 @@ def test_an_open_port_without_tokens_is_refused_at_once(shop: Shop) -> None:
     done = shop.run("run", "--json")
     assert done.code == 2
     assert "relay.tokens" in json.loads(done.out)["error"]["message"]
+
+
+def copying(**options: Any) -> dict[str, Any]:
+    """A sink that keeps a table of a SQLite file equal to the orders."""
+    return {"kind": "sql", "sources": ["orders"], "options": {"url": "sqlite:///copy.db", **options}}
+
+
+def test_a_signal_starts_only_the_sinks_that_changed(shop: Shop) -> None:
+    relay = {"listen": f"127.0.0.1:{free_port()}"}
+    sinks = {"kept": copying(table="kept"), "moved": copying(table="moved"), "gone": copying(table="gone")}
+    shop.configure({"orders": table("orders")}, relay=relay, sinks=sinks)
+    shop.ok("scan", "--all")
+    with running(shop) as process:
+        process.wait_for("module sinks.gone: running")
+        before = {e["module"]: e["since"] for e in shop.ok("modules", "list", "--json").document["modules"]}
+        sinks = {"kept": sinks["kept"], "moved": copying(table="moved_to"), "new": copying(table="new", tabel="x")}
+        shop.configure({"orders": table("orders")}, relay=relay, sinks=sinks)
+        process.tell(signal.SIGHUP)
+        process.wait_for("changes are in effect")
+        after = {e["module"]: e for e in shop.ok("modules", "list", "--json").document["modules"]}
+        assert set(after) == {"scheduler", "relay", "bootstrap", "sinks.kept", "sinks.moved", "sinks.new"}
+        same = {name for name, entry in after.items() if entry["since"] == before.get(name)}
+        assert same == {"scheduler", "relay", "bootstrap", "sinks.kept"}
+        assert (after["sinks.new"]["state"], after["sinks.new"]["restart_seconds"]) == ("failed", None)
+        assert "tabel" in after["sinks.new"]["error"]
+        sinks["new"] = copying(table="new")
+        shop.configure({"orders": table("orders")}, relay=relay, sinks=sinks)
+        process.tell(signal.SIGHUP)
+        process.wait_for("module sinks.new: running")
+
+
+def test_sinks_wait_for_a_relay_that_is_not_there_yet(shop: Shop) -> None:
+    shop.configure(
+        {"orders": table("orders")},
+        relay={"listen": f"127.0.0.1:{free_port()}"},
+        sinks={"copy": copying() | {"retries": {"first": "100ms", "longest": "200ms"}}},
+    )
+    shop.ok("scan", "--all")
+    with running(shop, "--only", "sinks") as sinks:
+        sinks.wait_for("waiting for the relay: ")
+        assert shop.ok("modules", "list", "--json").document["modules"][0]["state"] == "running"
+        with running(shop, "--only", "relay,bootstrap") as relay:
+            relay.serves()
+            while shop.run("consumers", "show", "sink.copy", "--json").document.get("state") != "streaming":
+                assert sinks.process.poll() is None
+            assert "5 upserts" in shop.ok("modules", "list").out
+
+
+def test_sinks_must_know_where_the_relay_is(shop: Shop) -> None:
+    shop.configure({"orders": table("orders")}, relay={"listen": "127.0.0.1:0"}, sinks={"copy": copying()})
+    done = shop.run("run")
+    assert (done.code, "set relay.url" in done.err) == (2, True)
