@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
+import pyarrow as pa
 import pytest
 from jsonschema import Draft202012Validator
 
@@ -114,6 +116,24 @@ def test_a_line_never_breaks_and_half_a_surrogate_pair_does_not_stop_the_stream(
     line = encode_line({"text": "a\nb\u2028c", "half": "\ud800"})
     assert line.count(b"\n") == 1
     assert json.loads(line) == {"text": "a\nb\u2028c", "half": "\ud800"}
+
+
+@pytest.mark.parametrize("baseline", [False, True])
+@pytest.mark.parametrize("source", ["orders", "größe", 'a"b'])
+def test_a_line_is_its_object(baseline: bool, source: str) -> None:
+    events: list[factory.Event] = [
+        ("insert", None, factory.FULL_ROW),
+        ("update", factory.FULL_ROW, factory.NULL_ROW | {"id": 1}),
+        ("delete", factory.NULL_ROW, None),
+        ("insert", None, factory.FULL_ROW | {"document": {"name": "HALF_A"}}),
+    ]
+    batch = factory.batch(events, factory.EVERY_TYPE, source=source, baseline=baseline, seen=None)
+    # Half a surrogate pair is only possible as an escape inside a document's text, which has as many bytes.
+    stored = batch.events.serialize().to_pybytes().replace(b"HALF_A", b"\\ud800")
+    batch = replace(batch, events=pa.ipc.read_record_batch(pa.py_buffer(stored), batch.events.schema))
+    objects = list(event_objects(batch))
+    assert objects[3]["after"]["document"] == {"name": "\ud800"}
+    assert list(event_lines(batch)) == [encode_line(value) for value in objects]
 
 
 def test_a_slice_and_a_filter_keep_their_scns_and_images() -> None:
