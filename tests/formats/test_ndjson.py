@@ -119,7 +119,7 @@ def test_a_line_never_breaks_and_half_a_surrogate_pair_does_not_stop_the_stream(
 
 
 @pytest.mark.parametrize("baseline", [False, True])
-@pytest.mark.parametrize("source", ["orders", "größe", 'a"b'])
+@pytest.mark.parametrize("source", ["orders", 'a"b'])
 def test_a_line_is_its_object(baseline: bool, source: str) -> None:
     events: list[factory.Event] = [
         ("insert", None, factory.FULL_ROW),
