@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Any, Literal
 
@@ -19,11 +19,22 @@ ConsumerState = Literal["new", "bootstrapping", "streaming"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class MemberEntry:
+    """A member of a consumer group: what it calls itself, what it owns, and until when unless it is heard of again."""
+
+    id: str
+    client: str | None
+    partitions: tuple[int, ...]
+    lease_until: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ConsumerEntry:
     """A registered consumer or consumer group.
 
     sources: what it follows, empty for all. checkpoint: of a single consumer, None before its first. partitions: of a
-    group, where each of its partitions stands; empty for a single consumer. client: what its client calls itself.
+    group, where each of its partitions stands; members: eldest first, also those whose lease ended and whom nobody has
+    missed yet; both empty for a single consumer. client: what its client calls itself.
     """
 
     name: str
@@ -33,6 +44,7 @@ class ConsumerEntry:
     updated_at: datetime
     client: str | None
     partitions: Mapping[int, Checkpoint | None] = field(default_factory=dict)
+    members: tuple[MemberEntry, ...] = ()
 
     @property
     def checkpoints(self) -> tuple[Checkpoint, ...]:
@@ -71,8 +83,8 @@ def consumer_entry(row: Row[Any] | Mapping[str, Any]) -> ConsumerEntry:
     )
 
 
-def group_entry(group: Row[Any], partitions: Sequence[Row[Any]]) -> ConsumerEntry:
-    """Read a row of `consumer_groups` with those of its partitions."""
+def group_entry(group: Row[Any], partitions: Sequence[Row[Any]], members: Sequence[Row[Any]]) -> ConsumerEntry:
+    """Read a row of `consumer_groups` with those of its partitions and members."""
     moved = max((row.updated_at for row in partitions), default=group.created_at)
     return ConsumerEntry(
         name=group.name,
@@ -82,6 +94,15 @@ def group_entry(group: Row[Any], partitions: Sequence[Row[Any]]) -> ConsumerEntr
         updated_at=to_moment(moved),
         client=None,
         partitions={row.number: _checkpoint(row.checkpoint) for row in partitions},
+        members=tuple(
+            MemberEntry(
+                id=member.id,
+                client=member.client,
+                partitions=tuple(row.number for row in partitions if row.owner == member.id),
+                lease_until=datetime.fromtimestamp(member.lease_until, UTC),
+            )
+            for member in sorted(members, key=lambda row: row.seniority)
+        ),
     )
 
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 import json
 import threading
 import unicodedata
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager
@@ -240,15 +241,21 @@ def _consumer(row: Row[Any]) -> ConsumerEntry:
 
 
 def _groups(connection: Connection, name: str | None) -> list[ConsumerEntry]:
-    found = select(tables.groups)
-    parts = select(tables.partitions)
+    found, parts, joined = select(tables.groups), select(tables.partitions), select(tables.members)
     if name is not None:
-        found, parts = found.where(tables.groups.c.name == name), parts.where(tables.partitions.c.group_name == name)
+        found = found.where(tables.groups.c.name == name)
+        parts = parts.where(tables.partitions.c.group_name == name)
+        joined = joined.where(tables.members.c.group_name == name)
     groups = connection.execute(found).all()
-    rows: dict[str, list[Row[Any]]] = {row.name: [] for row in groups}
-    for row in connection.execute(parts.order_by(tables.partitions.c.number)) if groups else ():
-        rows.setdefault(row.group_name, []).append(row)
-    return [group_entry(group, rows[group.name]) for group in groups]
+    if not groups:
+        return []
+    rows: dict[str, list[Row[Any]]] = defaultdict(list)
+    members: dict[str, list[Row[Any]]] = defaultdict(list)
+    for row in connection.execute(parts.order_by(tables.partitions.c.number)):
+        rows[row.group_name].append(row)
+    for row in connection.execute(joined):
+        members[row.group_name].append(row)
+    return [group_entry(group, rows[group.name], members[group.name]) for group in groups]
 
 
 def _put(connection: Connection, name: str, values: dict[str, Any]) -> ConsumerEntry:

@@ -81,6 +81,8 @@ def show(session: Session, name: str) -> None:
         line("checkpoint  ", _text(body["checkpoint"]))
     for partitions, checkpoint in body.get("partitions", {}).items():
         line("partitions  ", f"{partitions}: {_text(checkpoint) if checkpoint else 'no checkpoint'}")
+    for member in body.get("members", []):
+        line("member      ", f"{member['client'] or member['member']}: {member['partitions'] or 'stands by'}")
 
 
 @command(example="differ consumers reset index", help=LINES["reset"])
@@ -167,7 +169,7 @@ def _held(body: Mapping[str, Any]) -> str:
     size = f"{count(body['holds']['bytes'])} bytes of events past relay.retention"
     if not body["holds"]["within"]:
         return f"it has not read {size}, more than hold_for_consumers: they go, and it will have to bootstrap"
-    return f"{size} are kept for it alone; if it is gone for good: differ consumers remove {shlex.quote(body['name'])}"
+    return f"{size} are kept for it; if it is gone for good: differ consumers remove {shlex.quote(body['name'])}"
 
 
 def _age(body: Mapping[str, Any]) -> str:

@@ -48,7 +48,8 @@ def following(
 
 
 def described(entry: ConsumerEntry) -> dict[str, Any]:
-    """A consumer as JSON. A group's partitions are listed by the checkpoint they share, as in `partition=`."""
+    """A consumer as JSON. A group's partitions are listed by the checkpoint they share, as in `partition=`, and by the
+    member that owns them."""
     body: dict[str, Any] = {
         "name": entry.name,
         "kind": _kind(entry),
@@ -62,6 +63,15 @@ def described(entry: ConsumerEntry) -> dict[str, Any]:
     }
     if entry.partitions:
         body["partitions"] = _shared(entry.partitions)
+        body["members"] = [
+            {
+                "member": member.id,
+                "client": member.client,
+                "partitions": _text(member.partitions) if member.partitions else None,
+                "lease_until": _moment(member.lease_until),
+            }
+            for member in entry.members
+        ]
     return body
 
 
@@ -76,10 +86,11 @@ def _shared(partitions: Mapping[int, Checkpoint | None]) -> dict[str, Any]:
     places: dict[Checkpoint | None, list[int]] = {}
     for number, checkpoint in sorted(partitions.items()):
         places.setdefault(checkpoint, []).append(number)
-    return {
-        Partitions(count=VIRTUAL, chosen=tuple(numbers)).text: checkpoint.to_json() if checkpoint else None
-        for checkpoint, numbers in places.items()
-    }
+    return {_text(numbers): checkpoint.to_json() if checkpoint else None for checkpoint, numbers in places.items()}
+
+
+def _text(numbers: Sequence[int]) -> str:
+    return Partitions(count=VIRTUAL, chosen=tuple(numbers)).text
 
 
 def _seconds(moment: datetime, since: datetime) -> float:

@@ -74,11 +74,14 @@ def test_a_join_whose_answer_was_lost_is_asked_again(relay: Relay) -> None:
 
 
 def test_a_group_is_shown_among_the_consumers(relay: Relay, stored: dict[str, Any]) -> None:
-    member = joined(relay, sources=["orders"])["member"]
+    member = joined(relay, sources=["orders"], client="host:1")["member"]
+    joined(relay, sources=["orders"], member="second")
     save(relay, member, ALL, {"0-9": stored})
     shown = relay.get("/v1/consumers/index").json
     assert (shown["name"], shown["sources"], shown["scn"]) == ("index", ["orders"], 2)
     assert shown["partitions"] == {"0-9/256": stored, "10-255/256": None}
+    owners = [(one["member"], one["client"], one["partitions"]) for one in shown["members"]]
+    assert owners == [(member, "host:1", "0-255/256"), ("second", None, None)]
 
 
 def test_other_sources_are_refused_with_what_to_do(relay: Relay, world: World) -> None:
