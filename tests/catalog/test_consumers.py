@@ -308,3 +308,11 @@ def test_a_file_that_was_put_away_is_not_written_any_more(lone: Consumers, path:
     assert lone.all() == []
     lone.put("b")
     assert [entry.name for entry in Consumers(f"sqlite:///{path}").all()] == ["b"]
+
+
+def test_the_disk_page_names_every_table_and_column() -> None:
+    text = (ROOT / "docs/formats/disk.md").read_text(encoding="utf-8")
+    for table in tables.metadata.sorted_tables:
+        (row,) = [line for line in text.splitlines() if line.startswith(f"| `{table.name}` |")]
+        for column in table.columns:
+            assert f"`{column.name}`" in row, f"{table.name}.{column.name}"
