@@ -241,7 +241,7 @@ class ElasticsearchSink(StateSink):
                 if missing := indices.missing((book.fields.get("staging") or {}).values()):
                     raise SinkError(
                         f"sink {self.context.name}: {', '.join(missing)}: rows of the bootstrap were loaded there, and "
-                        f"it is gone", hint=f"run 'differ consumers reset {self.context.name}' and begin again",
+                        f"it is gone", hint=f"run 'differ consumers reset sink.{self.context.name}' and begin again",
                     )  # fmt: skip
                 return
             indices.sweep(generation.sources)

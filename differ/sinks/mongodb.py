@@ -238,7 +238,7 @@ class MongoSink(StateSink):
         if missing and not book.get("swapping"):
             raise SinkError(
                 f"sink {self.context.name}: {', '.join(sorted(missing))}: rows of the bootstrap were loaded there, and "
-                "it is gone", hint=f"run 'differ consumers reset {self.context.name}' and begin again",
+                "it is gone", hint=f"run 'differ consumers reset sink.{self.context.name}' and begin again",
             )  # fmt: skip
 
     def _staging_name(self, source: str, generation: Generation) -> str:

@@ -62,7 +62,7 @@ class SearchIndices:
         if self._streams[source] != stream:
             raise SinkError(
                 f"sink {self._sink}: {self.alias(source)} holds stream {self._streams[source]}, and the event is of "
-                f"stream {stream}", hint=f"run 'differ consumers reset {self._sink}', so that it bootstraps",
+                f"stream {stream}", hint=f"run 'differ consumers reset sink.{self._sink}', so that it bootstraps",
             )  # fmt: skip
         return self.alias(source)
 
@@ -70,7 +70,7 @@ class SearchIndices:
         """The error of an index that somebody removed."""
         return SinkError(
             f"sink {self._sink}: the index of {source} is gone, and what was in it",
-            hint=f"run 'differ consumers reset {self._sink}', so that it bootstraps",
+            hint=f"run 'differ consumers reset sink.{self._sink}', so that it bootstraps",
         )
 
     def stage(self, generation: Generation) -> dict[str, str]:
