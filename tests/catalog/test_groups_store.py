@@ -1,12 +1,18 @@
 """Consumer groups as the relay keeps them: durable, the same for every process, and fenced."""
 
+import json
 import threading
+import uuid
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from differ.catalog.consumers import Consumers
+from differ.catalog.group import Group
 from differ.catalog.groups import Groups, Share
 from differ.errors import FencedError, UsageError
 from differ.formats.checkpoint import BootstrapCheckpoint, Checkpoint, StreamCheckpoint
@@ -206,3 +212,76 @@ def test_two_relays_of_one_database_decide_as_one(url: str, groups: Groups, cloc
         other.close()
     assert [len(share.partitions) for share in shares] == [32] * 8
     assert sorted(number for share in shares for number in share.partitions) == list(range(256))
+
+
+CALLS = st.lists(
+    st.tuples(st.sampled_from(["join", "beat", "release", "leave", "save", "time"]), st.integers(0, 3)),
+    min_size=1,
+    max_size=25,
+)
+
+
+@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(calls=CALLS)
+def test_what_is_stored_is_what_the_group_became(tmp_path: Path, calls: list[tuple[str, int]]) -> None:
+    """The same calls on the store, and on a group in memory: row by row the same after each of them."""
+    clock = Clock()
+    consumers = Consumers(f"sqlite:///{tmp_path / str(uuid.uuid4())}.db")
+    groups, model = Groups(consumers, clock=clock), Group(name="index", sources=(), exclusive=False)
+    joined(groups, member="m0")
+    told(model, "join", "m0", clock.now)
+    try:
+        for call, number in calls:
+            member = f"m{number}"
+            if call == "time":
+                clock.now += LEASE / 2
+                continue
+            assert asked(groups, call, member) == told(model, call, member, clock.now)
+            assert groups.get("index") == model
+    finally:
+        consumers.close()
+
+
+def asked(groups: Groups, call: str, member: str) -> str:
+    try:
+        match call:
+            case "join":
+                joined(groups, member=member)
+            case "beat":
+                groups.heartbeat("index", member)
+            case "release":
+                groups.heartbeat("index", member, released=groups.heartbeat("index", member).revoked)
+            case "leave":
+                groups.leave("index", member)
+            case "save":
+                share = groups.heartbeat("index", member)
+                groups.save("index", member, share.partitions, whole(share, at(1)))
+    except FencedError:
+        return "fenced"
+    return "done"
+
+
+def told(model: Group, call: str, member: str, now: float) -> str:
+    """What the call makes of the group; a call that is refused changes nothing."""
+    before = model.copy()
+    try:
+        match call:
+            case "join":
+                model.join(member, sources=(), exclusive=False, lease_seconds=LEASE, client=None, now=now)
+            case "beat":
+                model.beat(member, released=(), now=now)
+            case "release":
+                model.beat(member, released=(), now=now)
+                model.beat(member, released=model.revoked(member), now=now)
+            case "leave":
+                model.leave(member, now=now)
+            case "save":
+                model.beat(member, released=(), now=now)
+                text = json.dumps(at(1).to_json())
+                for number, found in model.owned(member).items():
+                    model.partitions[number] = replace(found, checkpoint=text)
+    except FencedError:
+        for name in ("version", "joins", "members", "partitions"):
+            setattr(model, name, getattr(before, name))
+        return "fenced"
+    return "done"
