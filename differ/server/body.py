@@ -57,15 +57,14 @@ class Body(Response):
         """Send it all. Returns without the body's end where it fails in the middle, or the client is gone."""
         sent_bytes = 0
         try:
-            chunk = await self._services.read(self._chunks.next)
+            chunk, is_last = await self._services.read(self._chunks.next)
             await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
-            while chunk is not None:
-                if self._gone.done():
-                    return
-                await send({"type": "http.response.body", "body": chunk, "more_body": True})
+            while not self._gone.done():
+                await send({"type": "http.response.body", "body": chunk, "more_body": not is_last})
                 sent_bytes += len(chunk)
-                chunk = await self._next(scope)
-            await send({"type": "http.response.body", "body": b"", "more_body": False})
+                if is_last:
+                    return
+                chunk, is_last = await self._next(scope)
         except _BrokenOffError:
             return
         finally:
@@ -74,7 +73,7 @@ class Body(Response):
             if self._services.measures is not None:
                 self._services.measures.sent(self._form, sent_bytes)
 
-    async def _next(self, scope: Scope) -> bytes | None:
+    async def _next(self, scope: Scope) -> tuple[bytes, bool]:
         try:
             return await self._services.read(self._chunks.next)
         except (DifferError, RuntimeError) as error:  # RuntimeError: the pool was closed by a stop
@@ -91,16 +90,28 @@ class _Chunks:
 
     def __init__(self, chunks: Iterator[bytes]) -> None:
         self._chunks = chunks
+        self._ahead: list[bytes] = []
         self._turn = threading.Lock()
         self._closed = False
 
-    def next(self) -> bytes | None:
-        """The next chunk, or None at the end."""
+    def next(self) -> tuple[bytes, bool]:
+        """The next chunk, and whether it is the last. Only after a small one is it looked ahead for another."""
         with self._turn:
             try:
-                return None if self._closed else next(self._chunks, None)
+                chunk = self._ahead.pop() if self._ahead else self._following()
+                if chunk is None:
+                    return b"", True
+                if len(chunk) >= GATHER_BYTES:
+                    return chunk, False
+                ahead = self._following()
+                if ahead is not None:
+                    self._ahead.append(ahead)
+                return chunk, ahead is None
             finally:
                 self._let_go()
+
+    def _following(self) -> bytes | None:
+        return None if self._closed else next(self._chunks, None)
 
     def close(self) -> None:
         """Let go of what the iterator holds, now or when the thread inside it is done."""

@@ -78,7 +78,6 @@ def router(services: Services) -> APIRouter:
         services.check_hosted("relay")
         _check_call(request)
         start, selection = _start(query), _selection(query)
-        await services.read(known_sources, services.project, selection.sources)
         gone = watch(request.receive)
         try:
             answer = await _answer(services, query, start, selection, gone)
@@ -102,13 +101,16 @@ async def _answer(
     services: Services, query: StreamQuery, start: Cursor | int, selection: Selection, gone: asyncio.Future[None]
 ) -> Answer:
     """The answer, once there is an event to look at or the time is up."""
-    one_run = query.format in ONE_RUN
     loop = asyncio.get_running_loop()
     deadline = loop.time() + query.wait
+
+    def look() -> Answer:
+        known_sources(services.project, selection.sources)
+        one_run = query.format in ONE_RUN
+        return plan(services.project.catalog, start, selection, limit=query.limit, one_run=one_run)
+
     while True:
-        answer = await services.read(
-            plan, services.project.catalog, start, selection, limit=query.limit, one_run=one_run
-        )
+        answer = await services.read(look)
         left = deadline - loop.time()
         if answer.parts or answer.has_more or left <= 0 or not await services.arrivals.beyond(answer.head, left, gone):
             return answer
