@@ -11,7 +11,6 @@ from __future__ import annotations
 import io
 from collections.abc import Callable, Mapping
 from datetime import date, datetime, time, timedelta
-from decimal import Decimal
 from functools import lru_cache
 from typing import Any
 from uuid import UUID
@@ -19,7 +18,6 @@ from uuid import UUID
 from differ.errors import SinkError
 from differ.formats.avro_schema import AvroSchema, avro_names, event_schema, is_avro_decimal
 from differ.records.clock import EPOCH
-from differ.records.decimals import normal_decimal
 from differ.records.json_values import canonical_text
 from differ.records.types import Column, LogicalType, Schema
 from differ.sinks.contract import Change, Document
@@ -91,7 +89,7 @@ def avro_value(value: Any, type_: LogicalType) -> Any:
         case "map":
             return _map(value, type_)
         case "decimal" if not is_avro_decimal(type_):
-            return f"{value:f}" if type_.precision is not None else normal_decimal(Decimal(value))
+            return f"{value:f}" if type_.precision is not None else str(value)
         case _:
             write = _WRITERS.get(type_.kind)
             return value if write is None else write(value, type_)

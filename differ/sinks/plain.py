@@ -77,6 +77,8 @@ def plain_value(value: Any, type_: LogicalType | None = None, form: JsonForm = "
                 return {name: plain_value(item, inner.get(name), form) for name, item in value.items()}
             case "map":
                 return _map(value, type_, form)
+            case "decimal" if type_.precision is None:
+                return str(value)  # as it was read
     found = _WRITERS.get(type(value))
     if found is not None:
         return found(value)

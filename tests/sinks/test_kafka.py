@@ -129,7 +129,7 @@ def test_avro_with_a_schema_registry(kafka: Kafka, topic: str, tmp_path: Path) -
         "id": (t.INT, 1, 1),
         "odd name": (t.STRING, "é", "é"),
         "total": (t.LogicalType(kind="decimal", precision=12, scale=2), Decimal("1.5"), Decimal("1.50")),
-        "free": (t.DECIMAL_TEXT, Decimal("19.90"), "19.9"),
+        "free": (t.DECIMAL_TEXT, Decimal("19.90"), "19.90"),
         "day": (t.DATE, date(2026, 11, 23), date(2026, 11, 23)),
         "clock": (t.LogicalType(kind="time", unit="us"), time(10, 5, 0, 7), time(10, 5, 0, 7)),
         "clock_ns": (t.LogicalType(kind="time", unit="ns"), "10:05:00.000000007", 36300_000000007),
