@@ -16,11 +16,16 @@ from tests.cli.shop import COMMAND, Shop
 
 CONTRACT = [
     "init", "scan", "run", "events", "status", "sources", "history", "diff", "export", "approve", "reject", "pause",
-    "resume", "rebaseline", "modules list", "modules start", "modules stop", "modules pause", "modules resume",
+    "resume", "rebaseline", "modules list", "modules start", "modules stop", "modules restart", "modules pause",
+    "modules resume", "consumers list", "consumers show", "consumers reset", "consumers remove", "dead-letters list",
+    "dead-letters show", "dead-letters replay", "dead-letters drop",
     "snapshot", "compact", "schemas", "check", "repair", "gc", "iterator new", "iterator test", "config check",
     "config schema", "config show", "completion",
 ]  # fmt: skip
-HEAVY = ("pyarrow", "polars", "sqlalchemy", "pydantic", "pandas", "numpy", "rich", "fastavro", "pymongo", "yaml")
+HEAVY = (
+    "pyarrow", "polars", "sqlalchemy", "pydantic", "pandas", "numpy", "rich", "fastavro", "pymongo", "yaml", "fastapi",
+    "uvicorn", "urllib3", "prometheus_client",
+)  # fmt: skip
 
 
 def commands(group: click.Command = cli, path: tuple[str, ...] = ()) -> Iterator[tuple[str, click.Command]]:
