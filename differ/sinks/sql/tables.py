@@ -26,6 +26,9 @@ from differ.sinks.sql.options import SqlOptions
 from differ.sinks.sql.types import column_type
 from differ.sinks.sql.values import Adapter, adapter
 
+QUOTED = frozenset({"sqlite", "postgresql", "mysql", "mariadb"})
+"""Others fold the case of names that are not quoted, and quoting would make other names of them."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Layout:
@@ -43,19 +46,18 @@ class Tables:
     def __init__(self, sink: str, options: SqlOptions, engine: sa.Engine) -> None:
         self._sink, self._options, self._engine = sink, options, engine
         self._found: dict[str, sa.Table] = {}
-        self._layouts: dict[tuple[str, frozenset[str]], Layout] = {}
+        self._layouts: dict[tuple[str, bool, frozenset[tuple[str, LogicalType]]], Layout] = {}
 
     def layout(self, source: str, changes: Sequence[Change], *, staging: bool = False) -> Layout:
         """The layout for these changes of one source; makes or widens its table where that is allowed.
 
         staging: of the table that a bootstrap loads; the real one is made or widened first. Raises SinkError.
         """
-        fields = _fields(changes)
-        kept = (("staging " if staging else "") + source, frozenset(fields))
+        types = _types(changes, _fields(changes))
+        kept = (source, staging, frozenset(types.items()))
         found = self._layouts.get(kept)
         if found is None:
             key = tuple(changes[0].key)
-            types = _types(changes, fields)
             table = self._fitting(self.target(source), self._made(source, key, types), key, types)
             if staging:
                 table = self._staging(source, table)
@@ -98,7 +100,7 @@ class Tables:
                 f"sink {self._sink}: there is no table {name!r}", hint="make it, or set create: true in its options"
             )
         self._check_names([name, *types])
-        table = sa.Table(name, sa.MetaData(), schema=self._options.schema_)
+        table = sa.Table(self._quoted(name), sa.MetaData(), schema=self._schema)
         for column, type_ in types.items():
             table.append_column(self._column(column, type_, key=column in key))
         table.create(self._engine, checkfirst=True)
@@ -138,17 +140,19 @@ class Tables:
         if found is not None and set(found.c.keys()) == set(table.c.keys()):
             return found
         if found is None:
-            copy = sa.Table(name, sa.MetaData(), schema=self._options.schema_)
+            copy = sa.Table(self._quoted(name), sa.MetaData(), schema=self._schema)
             for column in table.c:
                 copy.append_column(
-                    sa.Column(column.name, column.type, primary_key=column.primary_key, autoincrement=False)
+                    sa.Column(
+                        self._quoted(column.name), column.type, primary_key=column.primary_key, autoincrement=False
+                    )
                 )
             copy.create(self._engine)
         else:
             with self._engine.begin() as connection:
                 for column in table.c:
                     if column.name not in found.c:
-                        fresh: sa.Column[Any] = sa.Column(column.name, column.type)
+                        fresh: sa.Column[Any] = sa.Column(self._quoted(column.name), column.type)
                         spec = CreateColumn(fresh).compile(dialect=self._engine.dialect)
                         where = connection.dialect.identifier_preparer.format_table(found)
                         connection.exec_driver_sql(f"ALTER TABLE {where} ADD {spec}")
@@ -162,14 +166,15 @@ class Tables:
 
     def _column(self, name: str, type_: LogicalType, *, key: bool) -> sa.Column[Any]:
         made = column_type(type_, self._engine.dialect, key=key, key_length=self._options.key_length)
-        return sa.Column(name, made, primary_key=key, nullable=not key, autoincrement=False)
+        return sa.Column(self._quoted(name), made, primary_key=key, nullable=not key, autoincrement=False)
 
     def _check_names(self, names: Iterable[str]) -> None:
         longest = self._engine.dialect.max_identifier_length
         for name in names:
-            if len(name.encode()) > longest or "\0" in name:
+            unread = "`" in name and self._engine.dialect.name in ("mysql", "mariadb")  # as its reflection gives it
+            if len(name.encode()) > longest or "\0" in name or unread:
                 raise SinkError(
-                    f"sink {self._sink}: {name!r} is no name that the database takes; {longest} bytes are the limit",
+                    f"sink {self._sink}: {name!r} is no name for a table or column here; {longest} bytes are the limit",
                     hint="rename it in the mapping",
                 )
 
@@ -189,11 +194,28 @@ class Tables:
         if name not in self._found:
             try:
                 self._found[name] = sa.Table(
-                    name, sa.MetaData(), schema=self._options.schema_, autoload_with=self._engine, resolve_fks=False
+                    self._quoted(name),
+                    sa.MetaData(),
+                    schema=self._schema,
+                    autoload_with=self._engine,
+                    resolve_fks=False,
+                    listeners=[("column_reflect", self._quote_column)],
                 )
             except sa.exc.NoSuchTableError:
                 return None
         return self._found[name]
+
+    @property
+    def _schema(self) -> str | None:
+        name = self._options.schema_
+        return None if name is None else self._quoted(name)
+
+    def _quoted(self, name: str) -> str:
+        """A name that is always quoted, where that changes nothing else: lists of reserved words are never complete."""
+        return sa.quoted_name(name, quote=True) if self._engine.dialect.name in QUOTED else name
+
+    def _quote_column(self, _inspector: Any, _table: sa.Table, column: Any) -> None:
+        column["quote"] = True if self._engine.dialect.name in QUOTED else None
 
     def _must_find(self, name: str) -> sa.Table:
         table = self._reflected(name)

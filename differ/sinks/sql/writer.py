@@ -22,7 +22,7 @@ class Writer:
 
     def __init__(self, connection: sa.Connection) -> None:
         self.connection = connection
-        self.quote = connection.dialect.identifier_preparer.quote
+        self.quote = connection.dialect.identifier_preparer.quote_identifier
 
     def upsert(self, table: sa.Table, key: Sequence[str], columns: Sequence[str], rows: Rows) -> None:
         """Write whole rows; `columns` begins with the key's."""
