@@ -22,7 +22,7 @@ class SettingChange:
 
 
 def changes(old: Settings, new: Settings) -> list[SettingChange]:
-    """Every key whose value in effect is another one, in the file's order; [] where nothing changed."""
+    """Every key whose value in effect is another one, in the order of the new file; [] where nothing changed."""
     return list(
         _differences((), plain(old), plain(new), hidden(old), hidden(new)),
     )
@@ -32,7 +32,7 @@ def _differences(path: tuple[str, ...], old: Any, new: Any, old_shown: Any, new_
     if old == new:
         return
     if isinstance(old, dict) and isinstance(new, dict):
-        for key in [*old, *(key for key in new if key not in old)]:
+        for key in [*new, *(key for key in old if key not in new)]:
             parts = [part.get(key) if isinstance(part, dict) else None for part in (old, new, old_shown, new_shown)]
             yield from _differences((*path, key), *parts)
         return

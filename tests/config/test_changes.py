@@ -34,8 +34,8 @@ def test_each_key_is_told(tmp_path: Path) -> None:
     assert told(old, new) == [
         "relay.url: http://relay:7070, was not set",
         "relay.retention.age: 604800s -> 3600s",
-        "sinks.a: removed",
         "sinks.b: new",
+        "sinks.a: removed",
         "executor.workers: auto -> 3",
     ]
     assert [change.path for change in changes(old, new)][1] == ("relay", "retention", "age")
