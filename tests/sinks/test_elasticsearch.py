@@ -18,6 +18,7 @@ from differ.sinks.plain import plain_document
 from differ.testing.sinks import Feed, StateSinkConformance
 from tests.servers import Elasticsearch, OpenSearch
 from tests.servers.elasticsearch import SearchServer
+from tests.sinks.answering import Answer, HTTPServer
 from tests.sinks.feeding import changed, made
 
 
@@ -221,6 +222,22 @@ def test_a_server_that_is_away_at_the_start(tmp_path: Path) -> None:
     with pytest.raises(SinkUnavailableError) as caught:
         sink.open()
     assert "very-secret" not in str(caught.value) + repr(sink.options)
+
+
+@pytest.mark.parametrize(
+    ("status", "transient"), [(401, False), (403, False), (400, False), (429, True), (503, True), (504, True)]
+)
+@pytest.mark.parametrize("api", ["elasticsearch", "opensearch"])
+def test_what_a_server_answers_to_the_first_call(tmp_path: Path, api: str, status: int, transient: bool) -> None:
+    with HTTPServer(lambda request: Answer(status, b"{}", (("content-type", "application/json"),))) as answering:
+        given = {"url": answering.url, "api": api, "api_key": "very-secret"}
+        sink = made(ElasticsearchSink, tmp_path, given)
+        with pytest.raises(SinkError, match=str(status)) as caught:
+            sink.open()
+        sink.close()
+    assert caught.value.transient is transient
+    assert answering.requests[0].headers["authorization"] == "ApiKey very-secret"
+    assert "very-secret" not in str(caught.value)
 
 
 def test_refused_documents_are_named_and_the_others_written(server: SearchServer, index: str, tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ from differ.sinks.contract import Change, Document, RefusedError
 from differ.sinks.nats import NatsSink, runs
 from differ.sinks.plain import plain_document
 from differ.testing.sinks import EventSinkConformance, Feed
+from tests.conftest import serve
 from tests.servers import NATS
 from tests.servers.nats import keep_quiet
 from tests.sinks.feeding import made
@@ -191,6 +192,32 @@ def test_a_server_that_is_away_at_the_start(tmp_path: Path) -> None:
         sink.open()
     assert "very-secret" not in str(caught.value) + repr(sink.options)
     sink.close()
+
+
+class Guarded(NATS):
+    """A server that asks for a user."""
+
+    def command(self) -> list[str]:
+        return [*super().command(), "--user", "me", "--pass", "very-secret"]
+
+    def url(self, database: str = "") -> str:
+        return f"nats://me:very-secret@{self.host}:{self.port}"
+
+
+@pytest.mark.service
+def test_credentials(tmp_path: Path) -> None:
+    for server in serve(Guarded()):
+        sink = opened(server, server.create_database(), tmp_path)
+        sink.publish([Feed().put(1)], None)
+        sink.close()
+        for user in ("", "me:wrong-secret@"):
+            given = {"servers": f"nats://{user}{server.host}:{server.port}", "stream": "S", "timeout": "5s"}
+            sink = made(NatsSink, tmp_path, given)
+            with pytest.raises(SinkError, match="refuses the credentials") as caught:
+                sink.open()
+            assert not caught.value.transient
+            assert "secret" not in str(caught.value)
+            sink.close()
 
 
 def test_a_message_that_is_too_large_is_named_and_the_others_sent(nats: NATS, stream: str, tmp_path: Path) -> None:
