@@ -13,6 +13,7 @@ from __future__ import annotations
 import threading
 from collections import OrderedDict
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -22,6 +23,8 @@ import pyarrow as pa
 from differ.catalog import Catalog
 from differ.errors import CorruptionError, ScnTooOldError
 from differ.formats.batch import EventBatch
+from differ.formats.cursor import Cursor
+from differ.formats.frames import frame_head, raw_frame
 from differ.model import OPS, Op, Window
 from differ.records.types import Schema
 from differ.relay.answer import Part, Selection
@@ -59,22 +62,23 @@ class PartReader:
         self._lock = threading.Lock()
 
     def passes(self, part: Part, selection: Selection) -> bool:
-        """Whether the ops that are wanted are in the part at all; a segment holds one op. Verifies the file."""
+        """Whether the ops that are wanted are in the part at all; a segment holds one op."""
         return not selection.ops or self._layout(part).op in selection.ops
 
-    def verified(self, part: Part) -> Path:
-        """The part's file, whose hash is right. Raises CorruptionError, and ScnTooOldError where it was let go."""
-        self._layout(part)
-        return self._state / part.segment.file.path
+    def raw(self, part: Part, stream: str, cursor: Cursor) -> Iterator[bytes]:
+        """The whole segment as one frame, as it lies on disk, in chunks. cursor: any of its window.
 
-    def head(self, part: Part, stream: str) -> EventBatch:
-        """A batch without events that says what the part's events share."""
-        return self._event_batch(part, stream, pa.RecordBatch.from_pylist([], schema=self._layout(part).schema))
+        Raises CorruptionError, and ScnTooOldError where it was let go.
+        """
+        schema = self._layout(part).schema
+        head = frame_head(self._event_batch(part, stream, pa.RecordBatch.from_pylist([], schema=schema)), cursor)
+        with self._reading(part):
+            yield from raw_frame(self._state / part.segment.file.path, head)
 
     def slices(self, part: Part, stream: str, selection: Selection, *, slice_bytes: int) -> Iterator[EventBatch]:
         """The part's events that are wanted, in order, in slices of about `slice_bytes` of Arrow memory.
 
-        Suspended at a `yield`, it holds no event. Raises as `verified`.
+        Suspended at a `yield`, it holds no event. Raises as `raw`.
         """
         layout = self._layout(part)
         if not self.passes(part, selection):
@@ -107,11 +111,8 @@ class PartReader:
         key = (part.segment.file.path, number)
         events = self._batches.get(key)
         if events is None:
-            what = _what(part)
-            try:
-                events = open_ipc(self.verified(part), what).get_batch(number)
-            except pa.ArrowException as error:
-                raise CorruptionError(f"read {what}: {error}", hint=CHECK_HINT) from error
+            with self._reading(part):
+                events = open_ipc(self._state / part.segment.file.path, _what(part)).get_batch(number)
             self._batches.put(key, events)
         return events
 
@@ -134,7 +135,7 @@ class PartReader:
 
     def _layout(self, part: Part) -> _Layout:
         file = part.segment.file
-        try:
+        with self._reading(part):
             status = (self._state / file.path).stat()
             key = (file.path, file.hash, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
             with self._lock:
@@ -142,25 +143,28 @@ class PartReader:
                     self._layouts.move_to_end(key)
                     return self._layouts[key]
             layout = _read_layout(self._state, part)
-        except (CorruptionError, FileNotFoundError) as error:
-            self._check_kept(part)  # What is gone because it was let go is not damaged.
-            if isinstance(error, CorruptionError):
-                raise
-            raise CorruptionError(f"read {_what(part)}: {file.path} is missing", hint=CHECK_HINT) from error
         with self._lock:
             self._layouts[key] = layout
             while len(self._layouts) > FILES_MAX:
                 self._layouts.popitem(last=False)
         return layout
 
-    def _check_kept(self, part: Part) -> None:
-        oldest = self._catalog.stream().oldest_scn
-        if part.segment.first_scn < oldest:
-            raise ScnTooOldError(
-                f"read {_what(part)}: retention overtook the reader, the oldest that is kept is SCN {oldest}",
-                hint="bootstrap; relay.retention says how long events are kept",
-                oldest=oldest,
-            )
+    @contextmanager
+    def _reading(self, part: Part) -> Iterator[None]:
+        """Tell what fails inside; what is gone because it was let go is not damaged."""
+        try:
+            yield
+        except (CorruptionError, pa.ArrowException, FileNotFoundError, IndexError) as error:
+            oldest = self._catalog.stream().oldest_scn
+            if part.segment.first_scn < oldest:
+                raise ScnTooOldError(
+                    f"read {_what(part)}: retention overtook the reader, the oldest that is kept is SCN {oldest}",
+                    hint="bootstrap; relay.retention says how long events are kept",
+                    oldest=oldest,
+                ) from error
+            if isinstance(error, CorruptionError):
+                raise
+            raise CorruptionError(f"read {_what(part)}: {error}", hint=CHECK_HINT) from error
 
     def _read_schema(self, schema_id: int) -> Schema:
         return self._catalog.schema(schema_id).schema
@@ -196,16 +200,13 @@ class _Cache:
 def _read_layout(state: Path, part: Part) -> _Layout:
     what = _what(part)
     path = verify(state, part.segment.file, what)
-    try:
-        options = pa.ipc.IpcReadOptions(included_fields=_ORDINAL_AND_OP)
-        reader = pa.ipc.open_file(pa.memory_map(str(path)), options=options)
-        batches = [reader.get_batch(number) for number in range(reader.num_record_batches)]
-        starts = [batch.column("ordinal")[0].as_py() for batch in batches]
-        count = sum(batch.num_rows for batch in batches)
-        op = OPS[batches[0].column("op")[0].as_py()]
-        return _Layout(op=op, schema=open_ipc(path, what).schema, starts=(*starts, count))
-    except (pa.ArrowException, IndexError) as error:
-        raise CorruptionError(f"read {what}: {path}: {error}", hint=CHECK_HINT) from error
+    options = pa.ipc.IpcReadOptions(included_fields=_ORDINAL_AND_OP)
+    reader = pa.ipc.open_file(pa.memory_map(str(path)), options=options)
+    batches = [reader.get_batch(number) for number in range(reader.num_record_batches)]
+    starts = [batch.column("ordinal")[0].as_py() for batch in batches]
+    count = sum(batch.num_rows for batch in batches)
+    op = OPS[batches[0].column("op")[0].as_py()]
+    return _Layout(op=op, schema=open_ipc(path, what).schema, starts=(*starts, count))
 
 
 def _what(part: Part) -> str:

@@ -20,7 +20,6 @@ from starlette.responses import Response
 from differ.errors import UsageError
 from differ.formats.batch import EventBatch
 from differ.formats.cursor import SCN_MAX, Cursor
-from differ.formats.frames import frame_head, raw_frame
 from differ.formats.partitions import Partitions
 from differ.model import OPS
 from differ.relay.answer import Answer, Part, Selection, plan
@@ -124,7 +123,7 @@ def pieces(
     for part in answer.parts:
         cursor = answer.cursor_of(part)
         if encoder.takes_segments and part.is_whole and _passes_whole(reader, part, selection):
-            yield from raw_frame(reader.verified(part), frame_head(reader.head(part, answer.stream), cursor))
+            yield from reader.raw(part, answer.stream, cursor)
         else:
             slices = reader.slices(part, answer.stream, selection, slice_bytes=encoder.slice_bytes)
             # Not a generator expression: its loop variable would hold the slice while the client is slow.

@@ -146,3 +146,18 @@ def test_a_stop_ends_the_waits_with_what_there_is(
     with pytest.raises(ConnectionRefusedError):
         relay.stream()
     relay.stop()
+
+
+def test_more_calls_than_there_may_be_are_told_to_come_back(
+    world: World, relay: Relay, pool: ThreadPoolExecutor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world.fed("a", numbered("x"))
+    world.commit("a")
+    monkeypatch.setattr("differ.server.gate.CALLS_MAX", 3)
+    replies = [pool.submit(relay.stream, since=1, wait=60) for _ in range(3)]
+    asleep(relay, 3)
+    refused = relay.stream()
+    assert (refused.status, refused.error["code"]) == (503, "UNAVAILABLE")
+    world.commit("a", numbered("y"))
+    assert [reply.result().scns for reply in replies] == [[2]] * 3
+    assert relay.stream().status == 200
