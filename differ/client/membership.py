@@ -1,6 +1,6 @@
 """A member of a consumer group: which partitions are ours, and whether they still are.
 
-    join -> a thread sends a heartbeat every third of the lease -> leave
+    join -> a thread sends heartbeats, three in a lease or more -> leave
             what it is answered: tokens of our partitions, where each stands, which we should release
 
 A member that cannot reach the relay, hangs or was stopped counts its own lease: from the moment it sent the last
@@ -34,8 +34,8 @@ from differ.formats.partitions import VIRTUAL, Partitions
 
 log = logging.getLogger(__name__)
 
-BEATS = 3
-"""So many heartbeats are sent in a lease."""
+BEATS, BEAT_SECONDS_MAX = 3, 2.0
+"""So many heartbeats are sent in a lease at least, and one every so many seconds: by them others learn what changed."""
 MARGIN_SHARE, MARGIN_SECONDS = 0.1, 0.4
 """So long before the lease ends, at least, nothing more is delivered: this part of it, and this long: what is delivered
 between two looks of the run."""
@@ -204,7 +204,7 @@ class Membership:
 
     def _beat(self) -> None:
         assert self._quick is not None  # noqa: S101
-        pause = usual = self._lease_seconds / BEATS
+        pause = usual = min(self._lease_seconds / BEATS, BEAT_SECONDS_MAX)
         while True:
             self._wake.wait(pause)
             self._wake.clear()

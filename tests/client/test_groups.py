@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from differ.client import Client, Next, Pace
+from differ.client import Client, Next, Pace, Retries
 from differ.client.membership import Membership
 from differ.client.transport import Transport
-from differ.errors import FencedError, UsageError
+from differ.errors import ConsumerError, FencedError, UsageError
 from differ.formats.checkpoint import Checkpoint, StreamCheckpoint
 from differ.formats.cursor import Cursor
 from differ.model import ChangeEvent
@@ -185,6 +185,17 @@ def test_a_failing_callback_is_replayed_in_a_group_as_well(shop: World, relay: R
     Client(relay.url).run(consumer, name="index", group=True, start="oldest", until_head=True, pace=OFTEN)
     assert consumer.scns[:9] == [1, 2, 3, 4, 5, 6, 7, 6, 7]
     assert seen(consumer) == set(range(1, ROWS + 1))
+
+
+def test_a_callback_that_hangs_gives_its_share_up_where_it_has_a_limit(shop: World, relay: Relay) -> None:
+    end = threading.Event()
+    hung, other = Recorder(lambda _: Next.SKIP if end.wait(60) else None), Recorder()
+    stuck = Runner(relay.url, hung, {"retries": Retries(attempts=1, callback_seconds=0.2), "lease_seconds": 30.0})
+    with running(relay, other, lease_seconds=30.0):
+        eventually(through(shop, other))
+        assert isinstance(stuck.error, ConsumerError)
+    end.set()
+    stuck.end()
 
 
 def test_a_checkpoint_from_beyond_the_lease_is_refused_by_the_relay(shop: World, relay: Relay) -> None:
