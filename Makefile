@@ -56,6 +56,7 @@ format: $(STAMP)  ## let ruff mend what it can
 docs: $(STAMP)  ## make the reference pages again from the code
 	$(BIN)/python -m differ.config.reference docs/configuration.md
 	$(BIN)/python -m differ.cli.reference docs
+	$(BIN)/python -m differ.sinks.reference docs/sinks.md
 
 bench: $(STAMP)  ## measure the main road beside its peers
 	$(BENCH)

@@ -74,7 +74,7 @@ def reference_markdown() -> str:
     """The page as Markdown; deterministic."""
     parts = [INTRODUCTION]
     for title, model in _sections(Settings, ""):
-        parts.append(f"\n## {'The file' if not title else f'`{title}`'}\n\n{_lead(model)}\n\n{_table(model)}")
+        parts.append(f"\n## {'The file' if not title else f'`{title}`'}\n\n{_lead(model)}\n\n{table(model)}")
     return "".join(parts)
 
 
@@ -99,7 +99,8 @@ def _lead(model: type[BaseModel]) -> str:
     return " ".join((model.__doc__ or "").split())
 
 
-def _table(model: type[BaseModel]) -> str:
+def table(model: type[BaseModel]) -> str:
+    """A Markdown table of a section's keys."""
     names = {key_of(item): item[0] for item in model.model_fields.items()}
     rows = ["| key | type | default | meaning | example |", "|---|---|---|---|---|"]
     for key, field in _fields(model):
