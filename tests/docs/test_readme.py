@@ -10,8 +10,11 @@ from pathlib import Path
 import pytest
 
 from tests.docs.markdown import ROOT, Block, blocks
+from tests.servers.ports import free_port
 
-README = (ROOT / "README.md").read_text(encoding="utf-8")
+PORT = free_port()
+"""In place of the relay's own, which somebody may use on this machine."""
+README = (ROOT / "README.md").read_text(encoding="utf-8").replace("7070", str(PORT))
 
 
 class Reader:
@@ -20,6 +23,7 @@ class Reader:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.environment = {name: value for name, value in os.environ.items() if name not in ("MONGO_URL", "NO_COLOR")}
+        self.background: list[subprocess.Popen[bytes]] = []
         self.environment["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{self.environment['PATH']}"
 
     def run(self, command: str) -> str:
@@ -39,9 +43,19 @@ class Reader:
         told.unlink()
         return done.stdout
 
+    def end(self) -> None:
+        """Stop what runs in the background; it must end well."""
+        for process in self.background:
+            process.terminate()
+        assert [process.wait(60) for process in self.background] == [0] * len(self.background)
+
     def console(self, block: Block) -> None:
         for step in re.split(r"^\$ ", block.body, flags=re.M)[1:]:
             command, _, expected = step.partition("\n")
+            if command.endswith("&"):
+                line = ["bash", "-ec", f"exec {command.removesuffix('&')}"]
+                self.background.append(subprocess.Popen(line, cwd=self.folder, env=self.environment))
+                continue
             assert_shown(self.run(command), expected, command)
 
 
@@ -71,19 +85,32 @@ def normal(line: str) -> str:
 
 def test_every_block_works(tmp_path: Path) -> None:
     reader = Reader(tmp_path)
+    try:
+        seen = follow(reader)
+    finally:
+        reader.end()
+    assert seen.count("console") >= 3
+    assert {"yaml", "python"} <= set(seen)
+    assert reader.background
+
+
+def follow(reader: Reader) -> list[str]:
+    """Do everything; the kinds of the blocks."""
     seen = []
     for block in blocks(README):
         seen.append(block.kind)
         if block.kind == "console":
             reader.console(block)
         elif block.kind == "yaml" and block.body.startswith("version:"):
-            (reader.folder / "scheduler.yaml").write_text(block.body)
+            (reader.folder / "scheduler.yaml").write_text(f"{block.body}relay: {{listen: '127.0.0.1:{PORT}'}}\n")
         elif block.kind == "yaml":
             # A source to put beside the others.
             check = reader.folder / "check"
             check.mkdir()
             (check / "scheduler.yaml").write_text(f"version: 1\nsources:\n{block.body}")
             reader.run(f"SHOP_URL=sqlite:///shop.db differ --project {check} config check")
+        elif block.kind == "python" and "Consumer" in block.body:
+            (reader.folder / "shelf.py").write_text(block.body)
         elif block.kind == "python":
             program = reader.folder / "program.py"
             program.write_text(block.body)
@@ -92,8 +119,7 @@ def test_every_block_works(tmp_path: Path) -> None:
             assert "POT" in printed
         else:
             assert block.kind in ("", "sh")
-    assert seen.count("console") >= 3
-    assert {"yaml", "python"} <= set(seen)
+    return seen
 
 
 def test_what_is_to_be_installed_is_this_distribution() -> None:
