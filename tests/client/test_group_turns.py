@@ -13,12 +13,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from differ.catalog.groups import Groups
-from differ.client import Client
+from differ.client import Client, Next
 from differ.errors import StreamChangedError
 from differ.formats.checkpoint import BootstrapCheckpoint, Checkpoint, StreamCheckpoint
 from differ.formats.cursor import Cursor
 from differ.model import ChangeEvent
-from tests.client.recorder import Recorder
+from tests.client.recorder import Act, Recorder
 from tests.cycle.world import World, numbered
 from tests.server.relay import Relay
 
@@ -34,8 +34,8 @@ PLACES = ("nowhere", "another history", "another stream", "a bootstrap that is g
 class Keeper(Recorder):
     """Also writes down the rows of bootstraps, and which partitions each bootstrap was of."""
 
-    def __init__(self) -> None:
-        super().__init__()
+    def __init__(self, act: Act | None = None) -> None:
+        super().__init__(act)
         self.rows: list[int] = []
         self.bootstraps: list[str] = []
 
@@ -135,6 +135,17 @@ def test_a_refused_place_is_an_error_where_it_may_not_bootstrap(shop: World, rel
     places: dict[int, Place] = {number: place if number < 128 else HEAD for number in range(256)}
     with pytest.raises(StreamChangedError):
         run(relay, leave_at(shop, relay, places), start="oldest", bootstrap="never")
+
+
+def test_who_is_ahead_stays_there_while_others_catch_up(shop: World, relay: Relay) -> None:
+    name = leave_at(shop, relay, {number: 10 if number < 128 else HEAD - 1 for number in range(256)})
+    keeper = Keeper(lambda _: Next.STOP)
+    Client(relay.url).run(keeper, name=name, group=True)
+    (scn,) = keeper.scns
+    entry = shop.project.consumers.get(name)
+    assert entry is not None
+    places = {number: at.cursor.scn for number, at in entry.partitions.items() if at is not None}
+    assert places == {number: scn if number < 128 else HEAD - 1 for number in range(256)}
 
 
 def test_a_source_that_began_anew_bootstraps_only_for_those_who_do_not_know(shop: World, relay: Relay) -> None:
