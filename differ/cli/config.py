@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import click
 
 from differ.cli.command import Entry, LazyGroup, command
 from differ.cli.session import Session
 from differ.cli.terminal import count
 from differ.errors import DifferError
+
+if TYPE_CHECKING:
+    from differ.config import Settings
 
 SECTIONS = {
     "Commands": {
@@ -26,7 +31,7 @@ def config() -> None:
 @command(example="differ config check")
 @click.pass_obj
 def check(session: Session) -> None:
-    """Validate scheduler.yaml and the plugins it names.
+    """Validate scheduler.yaml, the plugins it names, and the options and hooks of its sinks.
 
     Says everything that is wrong in the file, by line and key. Connects to nothing.
     """
@@ -39,6 +44,7 @@ def check(session: Session) -> None:
             find_iterator(source.iterator, settings.project)
         except DifferError as error:
             problems.setdefault(source.iterator, error)
+    problems |= _sinks(settings)
     told = list(problems.values())
     for problem in told[:-1]:
         session.terminal.complain(problem.message, problem.hint)
@@ -50,6 +56,21 @@ def check(session: Session) -> None:
     else:
         sources = count(body["sources"]) + (" source" if body["sources"] == 1 else " sources")
         session.terminal.line(f"{settings.project / 'scheduler.yaml'} is valid: {sources}")
+
+
+def _sinks(settings: Settings) -> dict[str, DifferError]:
+    """What is wrong with sinks, by `sinks.NAME`: kind, options, hooks."""
+    if not settings.sinks:
+        return {}
+    from differ.sinks.runner import SinkRunner
+
+    problems: dict[str, DifferError] = {}
+    for sink in settings.sinks.values():
+        try:
+            SinkRunner(settings, sink)
+        except DifferError as error:
+            problems[f"sinks.{sink.name}"] = error
+    return problems
 
 
 @command(example="differ config schema > scheduler.schema.json")

@@ -252,7 +252,10 @@ class SinkSettings(Section):
     )
 
     @model_validator(mode="after")
-    def _may_start(self) -> Self:
+    def _agrees(self) -> Self:
+        for name in self.mapping.sources:
+            if name not in self.sources:
+                raise ValueError(f"'mapping' has rules for {name!r}, which is none of the sink's sources")
         if self.start == "bootstrap" and self.bootstrap == "never":
             raise ValueError("with bootstrap: never say where to begin; set start: oldest or start: head")
         return self
