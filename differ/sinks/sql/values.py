@@ -140,6 +140,8 @@ def _number(value: Any) -> int | float | Decimal:
 
 
 def _integer(value: Any) -> int:
+    if type(value) is int and -_INT64 <= value < _INT64:
+        return value
     number = _number(value)
     if not math.isfinite(number) or number != int(number):
         raise UnfitError("a number that is not whole into a column of whole numbers")
