@@ -1,7 +1,7 @@
 """Ask the running processes of a project what they host, and tell them what to do; see `control` for the words.
 
-Invariants: a process that died is noticed, and its socket removed; one that does not answer is an error and never a
-silent gap.
+Invariants: a process that died is noticed, and its socket removed; one that does not answer is shown as such: it is no
+silent gap, and hides no other.
 """
 
 from __future__ import annotations
@@ -17,21 +17,27 @@ from differ.runtime.control import short_path
 from differ.runtime.host import STOP_SECONDS_MAX
 
 ANSWER_SECONDS = STOP_SECONDS_MAX + 10.0
-"""How long `ask` waits: a stopping scheduler lets its children roll back first."""
+"""How long an action may take: a stopping scheduler lets its children roll back first."""
+LIST_SECONDS = 5.0
 
 
 def ask(
-    folder: Path, action: str = "list", module: str | None = None, *, seconds: float = ANSWER_SECONDS
+    folder: Path, action: str = "list", module: str | None = None, *, list_seconds: float = LIST_SECONDS
 ) -> list[dict[str, Any]]:
     """Ask every running process of the project; returns their modules. An action goes to whoever hosts the module.
 
-    module: a name, or `sinks` for all of them. seconds: how long one answer may take.
-    Raises UsageError when no process runs or none hosts the module, what a process answered, and BusyError for one that
-    does not answer.
+    module: a name, or `sinks` for all of them. list_seconds: how long a process may take to say what it hosts; one that
+    takes longer is an entry of its own, `failed`. Raises UsageError when no process runs or none hosts the module, and
+    what a process answered; BusyError for one that does not end an action.
     """
-    found = {
-        path: entries for path in _sockets(folder) if (entries := _ask_one(path, "list", None, seconds)) is not None
-    }
+    found: dict[Path, list[dict[str, Any]]] = {}
+    for path in _sockets(folder):
+        try:
+            entries = _ask_one(path, "list", None, list_seconds)
+        except BusyError as error:
+            entries = [_silent(path, error)]
+        if entries is not None:
+            found[path] = entries
     everything = [entry for entries in found.values() for entry in entries]
     if action == "list":
         return everything
@@ -43,8 +49,21 @@ def ask(
         raise UsageError(
             f"{action} module {module!r}: no running process hosts it", hint=f"running: {', '.join(known)}"
         )
-    answers = [_ask_one(path, action, module, seconds) for path in hosts]
+    answers = [_ask_one(path, action, module, ANSWER_SECONDS) for path in hosts]
     return [entry for entries in answers if entries for entry in entries]
+
+
+def _silent(path: Path, error: BusyError) -> dict[str, Any]:
+    """The entry of a process that does not answer: frozen, or out of breath."""
+    return {
+        "module": "?",
+        "state": "failed",
+        "since": None,
+        "error": error.message,
+        "restart_seconds": None,
+        "process": int(path.stem),
+        "status": {},
+    }
 
 
 def _is_meant(entry: Mapping[str, Any], module: str | None) -> bool:

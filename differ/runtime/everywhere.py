@@ -13,9 +13,6 @@ from typing import Any, Protocol
 from differ.runtime.ask import ask
 from differ.runtime.face import FACES
 
-LIST_SECONDS = 5.0
-"""How long a process may take to say what it hosts: it is asked at each scrape."""
-
 
 class Local(Protocol):
     """The modules of this process."""
@@ -37,8 +34,8 @@ class Everywhere:
         self._local, self._folder = local, folder
 
     def describe(self) -> Sequence[Mapping[str, Any]]:
-        """The modules of every process; raises BusyError for one that does not answer."""
-        return ask(self._folder, seconds=LIST_SECONDS)
+        """The modules of every process."""
+        return ask(self._folder)
 
     def act(self, action: str, name: str) -> Sequence[Mapping[str, Any]]:
         """Act on a module wherever it runs. Raises UsageError for what makes no sense, or is not there."""

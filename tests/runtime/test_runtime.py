@@ -152,3 +152,14 @@ def test_what_is_no_request_is_answered(tmp_path: Path, request_line: bytes) -> 
         assert ask(tmp_path)[0]["module"] == "good"
         with pytest.raises(UsageError, match="no running process hosts it"):
             ask(tmp_path, "start", "evil")
+
+
+def test_a_process_that_does_not_answer_hides_no_other(tmp_path: Path) -> None:
+    with Control(Runtime({"good": Fragile()}), tmp_path), socket.socket(socket.AF_UNIX) as frozen:
+        frozen.bind(str(tmp_path / "1.sock"))
+        frozen.listen()
+        silent, good = ask(tmp_path, list_seconds=0.2)
+        assert (silent["module"], silent["state"], silent["process"]) == ("?", "failed", 1)
+        assert "no answer after 0.2 s" in silent["error"]
+        assert good["module"] == "good"
+        assert ask(tmp_path, "start", "good", list_seconds=0.2)[0]["state"] == "running"
