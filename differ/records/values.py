@@ -9,6 +9,7 @@ from __future__ import annotations
 from decimal import Decimal
 from typing import Any
 from uuid import UUID
+from zoneinfo import ZoneInfo
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -29,10 +30,11 @@ def python_column(array: pa.Array, type_: LogicalType) -> list[Any]:
         raise RecordError(f"a value of type {type_} is beyond Python's own types: {error}") from None
 
 
-def _column(array: pa.Array, type_: LogicalType) -> list[Any]:
+def _column(array: pa.Array, type_: LogicalType) -> list[Any]:  # noqa: PLR0911
     match type_.kind:
-        case "decimal" if type_.precision is None:
-            return [None if text is None else Decimal(text) for text in array.to_pylist()]
+        case "decimal":
+            texts = array.cast(pa.string())  # By text, which is several times as fast as one scalar after another.
+            return [None if text is None else Decimal(text) for text in texts.to_pylist()]
         case "uuid":
             return [None if data is None else UUID(bytes=data) for data in array.to_pylist()]
         case "json":
@@ -41,6 +43,8 @@ def _column(array: pa.Array, type_: LogicalType) -> list[Any]:
             return _pandas_column(array, "Timestamp", utc=type_.zone)
         case "duration" if type_.unit == "ns":
             return _pandas_column(array, "Timedelta", utc=False)
+        case "timestamp" | "date":
+            return _moments(array, zone=ZoneInfo("UTC") if type_.zone else None)
         case "time" if type_.unit == "ns":
             return list(time_texts(array).to_pylist())
         case "list":
@@ -58,6 +62,16 @@ def _column(array: pa.Array, type_: LogicalType) -> list[Any]:
             return zip_structs(array, [name for name, _ in type_.children], children)
         case _:
             return list(array.to_pylist())
+
+
+def _moments(array: pa.Array, *, zone: ZoneInfo | None) -> list[Any]:
+    """Dates and timestamps by NumPy, which makes them many times as fast as one Arrow scalar after another."""
+    values: list[Any] = array.to_numpy(zero_copy_only=False).tolist()
+    if int in set(map(type, values)):  # What NumPy gives for a moment that Python has no object for.
+        raise OverflowError("a year outside 1 to 9999")
+    if zone is None:
+        return values
+    return [None if value is None else value.replace(tzinfo=zone) for value in values]
 
 
 def _mapping(pairs: list[tuple[Any, Any]]) -> Any:

@@ -48,7 +48,7 @@ def test_batches_as_columns(shop: World, relay: Relay) -> None:
 
 def test_reading_goes_on_at_a_cursor_inside_a_window(shop: World, relay: Relay) -> None:
     client = Client(relay.url)
-    first, *others = client.batches()
+    first, *_others = client.batches()
     inside = first.cursor.at(2)
     assert [event.scn for event in client.events(since=inside)] == [3, 4, 5, 6, 7, 8]
     assert [event.scn for event in client.events(since=first.cursor.text)] == [4, 5, 6, 7, 8]
