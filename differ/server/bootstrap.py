@@ -212,9 +212,9 @@ class Bootstraps:
         yield encoder.end()
 
     def _all_sources(self) -> list[str]:
-        """Those that are configured, and those that once were: their events are in the stream as well."""
-        names = [*self._project.settings.sources, *(entry.name for entry in self._project.catalog.sources())]
-        return list(dict.fromkeys(names))
+        """Those that are configured, and those that once were and have a state: their events are in the stream, too."""
+        left = [entry.name for entry in self._project.catalog.sources() if entry.current is not None]
+        return list(dict.fromkeys([*self._project.settings.sources, *left]))
 
     def _pinned(self, pin: Pin) -> Pinned:
         return Pinned(

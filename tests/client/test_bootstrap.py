@@ -228,6 +228,27 @@ def test_partitions_that_were_handed_on_are_resumed_apart(shop: World, serve: Ca
     equals(shop, mirror)
 
 
+def test_members_of_a_group_bootstrap_their_partitions(shop: World, serve: Callable[..., Relay]) -> None:
+    """Two members that come one after the other; the second comes in the middle of the first one's bootstrap."""
+    relay, mirror = serve(), Mirror()
+    second: list[threading.Thread] = []
+
+    def member(own: Mirror) -> None:
+        Client(relay.url).run(own, name="index", group=True, until_head=True, retries=QUICK, pace=EACH_PAGE)
+
+    def another(name: str) -> None:
+        if name == "bootstrap_events" and not second:
+            other = Mirror()
+            other.rows = mirror.rows  # One destination, two processes.
+            second.append(threading.Thread(target=member, args=(other,)))
+            second[0].start()
+
+    mirror._hook = another
+    member(mirror)
+    second[0].join(60)
+    equals(shop, mirror)
+
+
 def test_a_consumer_that_fell_behind_bootstraps_by_itself(shop: World, serve: Callable[..., Relay]) -> None:
     relay, mirror, store = serve(), Mirror(), Store()
     run(relay, mirror, store)

@@ -233,6 +233,18 @@ def test_what_is_pinned_stays_whatever_retention_does(server: Server) -> None:
     assert all(int(name.split("-")[1]) > 2 for name in folders)  # The pinned cycle was 2; its files are gone.
 
 
+def test_all_are_those_that_have_a_state_and_those_that_may_come_to_one(world: World) -> None:
+    world.fed("past", numbered(1, 2))
+    world.commit("past")
+    del world.settings["sources"]["past"]
+    world.close()
+    with serving(world) as server:
+        assert [entry["source"] for entry in server.pin()["sources"]] == ["orders", "parts", "past"]
+        assert len(server.rows(server.pin(), "past")) == 2
+        world.project.catalog.lose_snapshot("past", 1)
+        assert [entry["source"] for entry in server.pin()["sources"]] == ["orders", "parts"]
+
+
 def test_gone_is_told_by_every_call(server: Server) -> None:
     pin = server.pin("orders")
     assert server.call("DELETE", f"/v1/bootstrap/{pin['id']}").json() == {"removed": True}
