@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 import click
 
 from differ.cli.command import command
@@ -30,7 +32,7 @@ def run(session: Session, only: str | None) -> int:
     for name in names:
         if name not in MODULES:
             raise UsageError(f"run: there is no module {name!r}", hint=f"there is: {', '.join(MODULES)}")
-    Hosting(session.settings(), names).run()
+    Hosting(session.settings(), names, out=sys.stdout).run()
     return 0
 
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, TextIO
 
 from differ.config import Settings, load
 from differ.config.changes import SettingChange, changes
@@ -38,8 +38,9 @@ NEED_A_NEW_PROCESS = ("storage",)
 class Hosting:
     """One process of `differ run`. only: which of MODULES it hosts. Raises UsageError where that leaves nothing."""
 
-    def __init__(self, settings: Settings, only: Sequence[str] = MODULES) -> None:
-        self._settings = settings
+    def __init__(self, settings: Settings, only: Sequence[str] = MODULES, *, out: TextIO | None = None) -> None:
+        """out: where sinks of kind `console` write."""
+        self._settings, self._out = settings, out
         self._only = tuple(only)
         self._turn = threading.Lock()
         self._metrics = Metrics()
@@ -113,7 +114,7 @@ class Hosting:
             log.info("module sinks.%s: removed", name)
         for name, sink in new.sinks.items():
             if name not in old.sinks or follows_from(old, name) != follows_from(new, name):
-                self.runtime.add(f"sinks.{name}", SinkModule(new, sink))
+                self.runtime.add(f"sinks.{name}", SinkModule(new, sink, self._out))
 
     def _modules(self, names: Sequence[Name]) -> dict[str, Module]:
         found: dict[str, Module] = {}
@@ -122,7 +123,8 @@ class Hosting:
         if self._face is not None:
             found |= {name: FaceModule(self._face, name) for name in names}
         if "sinks" in self._only:
-            found |= {f"sinks.{name}": SinkModule(self._settings, sink) for name, sink in self._settings.sinks.items()}
+            for name, sink in self._settings.sinks.items():
+                found[f"sinks.{name}"] = SinkModule(self._settings, sink, self._out)
         return found
 
     def _measure(self) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TextIO
 
 from differ.config import Settings, SinkSettings
 
@@ -14,8 +14,9 @@ if TYPE_CHECKING:
 class SinkModule:
     """Runs one sink; each start makes a new runner, with nothing left of the one before."""
 
-    def __init__(self, settings: Settings, sink: SinkSettings) -> None:
-        self._settings, self._sink = settings, sink
+    def __init__(self, settings: Settings, sink: SinkSettings, out: TextIO | None = None) -> None:
+        """out: where a sink that shows its changes writes them."""
+        self._settings, self._sink, self._out = settings, sink, out
         self._runner: SinkRunner | None = None
 
     def start(self) -> None:
@@ -23,7 +24,7 @@ class SinkModule:
         for."""
         from differ.sinks.runner import SinkRunner
 
-        self._runner = SinkRunner(self._settings, self._sink)
+        self._runner = SinkRunner(self._settings, self._sink, out=self._out)
         self._runner.start()
 
     def stop(self) -> None:
