@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from differ.config import Settings
@@ -10,15 +10,15 @@ from differ.schedule import Scheduler
 
 
 class SchedulerModule:
-    """A scheduler does not start twice, so each start makes one."""
+    """A scheduler does not start twice, so each start makes one. make: how, from the settings of the moment."""
 
-    def __init__(self, settings: Settings) -> None:
-        self._settings = settings
+    def __init__(self, settings: Settings, make: Callable[[Settings], Scheduler] = Scheduler) -> None:
+        self._settings, self._make = settings, make
         self._scheduler: Scheduler | None = None
 
     def start(self) -> None:
         """Begin to schedule."""
-        self._scheduler = Scheduler(self._settings)
+        self._scheduler = self._make(self._settings)
         self._scheduler.start()
 
     def stop(self) -> None:

@@ -236,8 +236,8 @@ def test_a_signal_ends_it_with_its_children_and_exit_code_0(tmp_path: Path, numb
         "from differ.runtime import Runtime, SchedulerModule\nfrom differ.schedule import Scheduler\n"
         "logging.basicConfig(level=logging.INFO, stream=sys.stdout, format='%(message)s')\n"
         f"settings = load(Path({str(tmp_path)!r}), environ={{}})\n"
-        f"make = lambda: Scheduler(settings, command=(sys.executable, '-u', '-c', {child!r}))\n"
-        f"Runtime({{'scheduler': SchedulerModule(make)}}).run_forever(Path({str(tmp_path)!r}) / 'run')\n"
+        f"make = lambda settings: Scheduler(settings, command=(sys.executable, '-u', '-c', {child!r}))\n"
+        f"Runtime({{'scheduler': SchedulerModule(settings, make)}}).run_forever(Path({str(tmp_path)!r}) / 'run')\n"
     )
     with subprocess.Popen([sys.executable, "-u", "-c", program], stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
