@@ -24,7 +24,7 @@ class SinkCheckpoints:
     def __init__(
         self, sink: Sink, transport: Transport, consumer: str, *, loaded: Callable[[Checkpoint | None], None]
     ) -> None:
-        """consumer: the name under which the relay knows the sink. loaded: told when the destination answered, and what."""
+        """consumer: the name that the relay knows the sink by. loaded: told when the destination answered, and what."""
         self._sink, self._transport, self._consumer, self._loaded = sink, transport, consumer, loaded
 
     def load(self) -> Checkpoint | None:
