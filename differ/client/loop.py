@@ -112,10 +112,13 @@ class Loop:
         again; another DifferError where it may not."""
         try:
             self._positions.save(checkpoint)
-        except DifferError as error:
+        except Exception as error:
+            failed = FailedError(Failure(callback="storing the checkpoint", error=error))
+            if not isinstance(error, DifferError):
+                raise halted(failed) from error
             if isinstance(error, FencedError) or not error.transient:
                 raise
-            raise FailedError(Failure(callback="storing the checkpoint", error=error)) from error
+            raise failed from error
         self.stored = checkpoint
 
     # -- the straight road -------------------------------------------------------------------------------------------

@@ -91,6 +91,10 @@ class Troubles:
         delivered: events since the last checkpoint; last: the one, when there is one. Raises ConsumerError to halt.
         """
         error, event = failure.error, failure.event
+        of_events = event is None and failure.callback.endswith(("_events", "_checkpoint"))
+        events = (failure.events or delivered) if of_events else 0
+        if events == 1:
+            event = last
         answer = None if failure.told or isinstance(error, Retry) else self._on_error(error, event)
         log.warning("%s: %s failed%s: %s", self._consumer, failure.callback, _at(event), error_text(error))
         if answer is Next.STOP:
@@ -104,12 +108,9 @@ class Troubles:
             return False
         if isinstance(error, Retry) or (isinstance(error, DifferError) and error.transient):
             return True
-        if event is None and failure.callback.endswith(("events", "checkpoint")):
-            events = failure.events or delivered
-            if events > 1 and self.span != 1:
-                self.span = max(1, min(events, self.span or events) // 2)
-                return True
-            event = last if events == 1 else None
+        if event is None and events > 1 and self.span != 1:
+            self.span = max(1, min(events, self.span or events) // 2)
+            return True
         if event is None:
             if self._counted(failure.callback) >= self._retries.attempts:
                 raise self._halt(failure, None, self._retries.attempts)

@@ -49,6 +49,7 @@ class Pool:
         self._budget, self._hung, self._clock = budget_seconds, hung, clock
         self._results: queue.SimpleQueue[tuple[_Worker, Answer | FailedError]] = queue.SimpleQueue()
         self._workers = [_Worker(number, self._results) for number in range(workers)]
+        self._is_given_up = False
 
     def deliver(self, chunk: Chunk, callbacks: Callbacks) -> Answer:
         """See `Deliverer`. What the parts answer is handed on when all of them are done: STOP before CHECKPOINT."""
@@ -71,7 +72,9 @@ class Pool:
         return next((one for one in (Next.STOP, Next.CHECKPOINT) if one in answers), None)
 
     def call(self, callback: str, function: Callable[..., Answer], *arguments: object) -> Answer:
-        """See `Deliverer`; the first worker calls."""
+        """See `Deliverer`; the first worker calls. After a hang ended the run, its own thread does."""
+        if self._is_given_up:
+            return guarded(callback, function, *arguments)
         worker = self._workers[0]
 
         def job() -> Answer:
@@ -104,7 +107,7 @@ class Pool:
                 for watch in watches.values():
                     if (late := watch.late(self._clock(), self._budget or 0.0)) is not None:
                         abort.set()
-                        self._hung(late)
+                        self._report(late)
                 continue
             watch = watches.pop(worker)
             if isinstance(result, FailedError):
@@ -118,6 +121,11 @@ class Pool:
         if failures:
             raise FailedError(*failures)
         return answers
+
+    def _report(self, late: Failure) -> None:
+        self._is_given_up = True
+        self._hung(late)
+        self._is_given_up = False
 
     def _pace(self, seconds: float) -> None:
         if seconds < SLICE_SECONDS / 2:
