@@ -18,6 +18,7 @@ from differ.records.json_values import json_text_canonical
 from differ.records.types import LogicalType
 
 _DAY_MILLIS = 86_400_000
+_NO_MOMENT = -(2**63)
 
 
 def to_storage(array: pa.Array, type_: LogicalType) -> pa.Array:
@@ -50,8 +51,19 @@ def _stored(array: pa.Array, type_: LogicalType) -> pa.Array:
             return _days(array)
         case "list" | "map" | "struct":
             return _nested(array, type_)
+        case "timestamp" | "duration":
+            return _moments(array.cast(type_.storage))
         case _:
             return array if array.type == type_.storage else array.cast(type_.storage)
+
+
+def _moments(array: pa.Array) -> pa.Array:
+    if pc.min(array.view(pa.int64())).as_py() == _NO_MOMENT:
+        raise RecordError(
+            "a value is the lowest of 64 bits, by which NumPy and pandas mean no time at all",
+            hint="give null for what is not known",
+        )
+    return array
 
 
 def _of_extension(array: pa.ExtensionArray, type_: LogicalType) -> pa.Array:

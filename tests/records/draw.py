@@ -17,6 +17,7 @@ FLAT = (
 )  # fmt: skip
 NESTED = ("list<int>", "list<string>", "struct<b:string,a:int>", "map<string,float>", "list<struct<x:list<bool>>>")
 INT64 = st.integers(-(2**63), 2**63 - 1)
+MOMENT = st.integers(1 - 2**63, 2**63 - 1)  # the lowest is refused: NumPy's and pandas' sign for no time
 TEXT = st.text(max_size=6)
 JSON_VALUES = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | TEXT | st.binary(max_size=3) | st.uuids()
@@ -33,8 +34,10 @@ def values(type_: LogicalType) -> st.SearchStrategy[Any]:  # noqa: PLR0911, PLR0
             return st.none()
         case "bool":
             return st.booleans()
-        case "int" | "timestamp" | "duration":
+        case "int":
             return INT64
+        case "timestamp" | "duration":
+            return MOMENT
         case "time":
             return st.integers(0, 86_400 * 10 ** (6 if type_.unit == "us" else 9) - 1)
         case "float":

@@ -154,8 +154,10 @@ def pc_run_end(array: pa.Array) -> pa.Array:
             "UTF-8",
         ),
         (pa.array(["{"], pa.json_()), "no JSON"),
+        (pa.array([-(2**63)], pa.timestamp("us", "UTC")), "no time at all"),
+        (pa.array([None, -(2**63)], pa.duration("ns")), "no time at all"),
     ],
-    ids=["date64", "overflow", "interval", "utf8", "json"],
+    ids=["date64", "overflow", "interval", "utf8", "json", "no time", "no duration"],
 )
 def test_arrow_values_without_exact_form_are_named(array, message):
     with pytest.raises(RecordError, match=rf"scan s: column 'c'.*{message}"):
