@@ -109,7 +109,7 @@ class Runtime:
             with Control(self, folder):
                 self.start()
                 threading.Thread(target=_serve, args=(hangups, on_hangup), name="differ-reload", daemon=True).start()
-                log.info("runtime: %s, stopping", signal.Signals(told.get()).name)
+                log.info("runtime: %s, stopping", signal.Signals(_first(told)).name)
                 self._stop_in_time(told)
         finally:
             for number, handler in before.items():
@@ -153,6 +153,14 @@ class Runtime:
             for hosted in list(self._hosted.values()):
                 if (again := hosted.look_after()) is not None:
                     threading.Thread(target=again, name=f"start {hosted.name}", daemon=True).start()
+
+
+def _first(told: SimpleQueue[int]) -> int:
+    """The next signal, for the main thread. One that the kernel gives to another thread, as it may when a frozen process
+    goes on, ends no wait of this one: its handler runs only when this thread looks up."""
+    while True:
+        with suppress(Empty):
+            return told.get(timeout=LOOK_SECONDS)
 
 
 def _serve(hangups: SimpleQueue[int], on_hangup: Callable[[], None]) -> None:
