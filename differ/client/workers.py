@@ -17,6 +17,7 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import TypeAlias
 
 import numpy as np
 import pyarrow as pa
@@ -27,10 +28,13 @@ from differ.model import ChangeEvent
 
 ROWS_FIRST = 16
 """So many events each worker is handed first; then more, as long as they are quick."""
+JOIN_SECONDS = 10.0
+"""So long the end of a run waits for a callback that is under way."""
 TICKS = 4
 """So many times within a callback's budget the watch looks."""
 
 Job = Callable[[], Answer]
+Results: TypeAlias = "queue.SimpleQueue[tuple[_Worker, Answer | FailedError]]"
 
 
 class Pool:
@@ -47,8 +51,7 @@ class Pool:
     ) -> None:
         self._rows_max, self._rows = rows, ROWS_FIRST
         self._budget, self._hung, self._clock = budget_seconds, hung, clock
-        self._results: queue.SimpleQueue[tuple[_Worker, Answer | FailedError]] = queue.SimpleQueue()
-        self._workers = [_Worker(number, self._results) for number in range(workers)]
+        self._workers = [_Worker(number) for number in range(workers)]
         self._is_given_up = False
 
     def deliver(self, chunk: Chunk, callbacks: Callbacks) -> Answer:
@@ -89,20 +92,28 @@ class Pool:
         for worker in self._workers:
             worker.jobs.put(None)
         for worker in self._workers:
-            if not worker.busy:
-                worker.thread.join()
+            if not (worker.busy and self._is_given_up):
+                worker.thread.join(JOIN_SECONDS)
 
     def _run(self, jobs: dict[_Worker, Job], abort: threading.Event) -> list[Answer]:
         """Let each worker do its job and wait for all. Raises FailedError with all failures."""
+        results: Results = queue.SimpleQueue()
         watches = {worker: _Watch(worker, self._clock()) for worker in jobs}
         for worker, job in jobs.items():
             worker.busy = True
-            worker.jobs.put(job)
+            worker.jobs.put((job, results))
+        try:
+            return self._wait(watches, results, abort)
+        except BaseException:
+            abort.set()  # Ctrl-C reaches the run's thread alone; the workers end after the event at hand.
+            raise
+
+    def _wait(self, watches: dict[_Worker, _Watch], results: Results, abort: threading.Event) -> list[Answer]:
         answers: list[Answer] = []
         failures: list[Failure] = []
         while watches:
             try:
-                worker, result = self._results.get(timeout=self._budget / TICKS if self._budget else None)
+                worker, result = results.get(timeout=self._budget / TICKS if self._budget else None)
             except queue.Empty:
                 for watch in watches.values():
                     if (late := watch.late(self._clock(), self._budget or 0.0)) is not None:
@@ -110,10 +121,10 @@ class Pool:
                         self._report(late)
                 continue
             watch = watches.pop(worker)
-            if isinstance(result, FailedError):
-                failures += result.failures
-            elif watch.last_late is not None:
+            if watch.last_late is not None:
                 failures.append(watch.last_late)
+            elif isinstance(result, FailedError):
+                failures += result.failures
             else:
                 answers.append(result)
             if failures:
@@ -137,9 +148,9 @@ class Pool:
 class _Worker:
     """A thread that does one job after another. Only the watch reads what it writes while it is busy."""
 
-    def __init__(self, number: int, results: queue.SimpleQueue[tuple[_Worker, Answer | FailedError]]) -> None:
-        self.number, self._results = number, results
-        self.jobs: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
+    def __init__(self, number: int) -> None:
+        self.number = number
+        self.jobs: queue.SimpleQueue[tuple[Job, Results] | None] = queue.SimpleQueue()
         self.busy = False
         self.calls = 0
         self.callback = ""
@@ -153,7 +164,8 @@ class _Worker:
         self.calls += 1
 
     def _work(self) -> None:
-        while (job := self.jobs.get()) is not None:
+        while (given := self.jobs.get()) is not None:
+            job, results = given
             result: Answer | FailedError
             try:
                 result = job()
@@ -163,7 +175,7 @@ class _Worker:
                 cause = error if isinstance(error, Exception) else RuntimeError(f"the callback raised {error!r}")
                 result = FailedError(Failure(callback=self.callback, error=cause, event=self.event))
             self.busy = False
-            self._results.put((self, result))
+            results.put((self, result))
 
 
 @dataclass(slots=True)

@@ -1,6 +1,7 @@
 """Workers: keys in order, several callbacks at once, failures and callbacks that hang."""
 
 import itertools
+import signal
 import threading
 from collections import defaultdict
 from collections.abc import Callable
@@ -131,6 +132,14 @@ def test_a_callback_that_returns_late_counts_as_failed(relay: Relay) -> None:
     assert consumer.scns == [1, 2, 3, 4, 5, *range(1, 201)]
     assert len(consumer.of("error")) >= 1
     assert consumer.of("rollback") == [0]
+
+
+def test_ctrl_c_ends_a_run_with_workers(relay: Relay) -> None:
+    consumer = Recorder(lambda event: signal.raise_signal(signal.SIGINT) if event.scn == 20 else None)  # type: ignore[func-returns-value]
+    with pytest.raises(KeyboardInterrupt):
+        run(relay, consumer, workers=3)
+    assert consumer.calls[-1] == ("stop", None)
+    assert [thread for thread in threading.enumerate() if thread.name.startswith("differ-worker")] == []
 
 
 def test_stop_and_checkpoint_wait_for_what_was_handed_out(relay: Relay) -> None:
