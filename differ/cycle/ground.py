@@ -32,7 +32,7 @@ class Ground:
     """
 
     def __init__(self, place: Place, settings: SourceSettings, entry: SourceEntry) -> None:
-        self._settings, self._entry = settings, entry
+        self._place, self._settings, self._entry = place, settings, entry
         self.source = settings.name
         self.state = place.state
         self.waiting_file = entry.absent
@@ -79,6 +79,7 @@ class Ground:
             schema=schema,
             ignore=frozenset(columns.ignore) & set(schema.names),
             tolerance={name: value for name, value in columns.tolerance.items() if name in schema.types},
+            returned=self._returned(schema) - set(columns.ignore),
         )
 
     def index(self, encoding: Encoding, spill: Path) -> tuple[Index | None, bool]:
@@ -124,6 +125,12 @@ class Ground:
         if self.previous.manifest.encoding["rules"] != encoding.rules and not self._entry.rebaseline:
             rules.append(f"rules of comparison: {encoding.rules_text}")
         return source, tuple(rules)
+
+    def _returned(self, schema: Schema) -> frozenset[str]:
+        """The columns that the previous state lacks, and some state before it had."""
+        added = set() if self.old is None else set(schema.names) - set(self.old.schema.names)
+        versions = self._place.catalog.schemas(self.source) if added else []
+        return frozenset(name for name in added if any(name in version.schema.types for version in versions))
 
 
 def _stored_as(schema: Schema) -> list[tuple[str, str, str]]:

@@ -135,7 +135,14 @@ class ChangeWriter:
         for rows, hashes, locations in self._waiting.chunks():
             assert self._previous is not None  # noqa: S101
             before = self._previous.take(locations)
-            changed = changed_columns(before, self._before_schema, rows, self._schema, source=self._source)
+            changed = changed_columns(
+                before,
+                self._before_schema,
+                rows,
+                self._schema,
+                source=self._source,
+                returned=self._encoding.returned,
+            )
             self._append(rows, hashes)
             if self._emit:
                 self._segment("update").write(before=before, after=rows, changed=changed)

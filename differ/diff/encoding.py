@@ -29,11 +29,16 @@ from differ.snapshots.snapshot import Snapshot
 
 @dataclass(frozen=True, kw_only=True)
 class Encoding:
-    """A schema with the rules of comparison. ignore: columns left out; tolerance: absolute, by column."""
+    """A schema with the rules of comparison. ignore: columns left out; tolerance: absolute, by column.
+
+    returned: columns that the previous state lacks and an older one had. No event told that their values were gone, so
+    whoever follows the events may hold them still: every row counts as changed in these.
+    """
 
     schema: Schema
     ignore: frozenset[str] = frozenset()
     tolerance: Mapping[str, Decimal] = field(default_factory=dict)
+    returned: frozenset[str] = frozenset()
 
     @classmethod
     def of(cls, snapshot: Snapshot) -> Encoding:
@@ -108,6 +113,8 @@ def refingerprint(snapshot: Snapshot, encoding: Encoding, folder: Path, *, budge
         converted, inexact = convert(batch, old, new)
         _, key_inexact = convert(batch.select(list(old_key.key)), old_key.key_schema, new.key_schema)
         hashes = encoding.fingerprint(converted)
+        if encoding.returned:
+            inexact = np.ones(batch.num_rows, dtype=bool)
         if inexact.any():
             was = fingerprint(batch, old, old.key)
             hashes = _spoil(hashes, was, rows=inexact, keys=key_inexact)

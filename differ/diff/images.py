@@ -6,7 +6,7 @@ after images wait in the meantime: in memory up to a budget, beyond that in file
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -88,9 +88,15 @@ class WaitingUpdates:
 
 
 def changed_columns(
-    before: pa.RecordBatch, old: Schema, after: pa.RecordBatch, new: Schema, *, source: str
+    before: pa.RecordBatch,
+    old: Schema,
+    after: pa.RecordBatch,
+    new: Schema,
+    *,
+    source: str,
+    returned: Collection[str] = (),
 ) -> pa.ListArray:
-    """For each pair of rows, the columns of `new` whose values differ, in its order.
+    """For each pair of rows, the columns of `new` whose values differ, in its order; and all that `returned`.
 
     Raises RecordError when the keys of a pair are not the same: then two keys share one 128-bit hash.
     """
@@ -102,7 +108,7 @@ def changed_columns(
             was_null = before.column(name).is_null().to_numpy(zero_copy_only=False)
             lost = converted.column(name).is_null().to_numpy(zero_copy_only=False) & ~was_null
             moved = moved | lost
-        matrix[:, number] = moved
+        matrix[:, number] = moved if name not in returned else True
     key_columns = [new.names.index(name) for name in new.key]
     collided = np.flatnonzero(matrix[:, key_columns].any(axis=1))
     if len(collided):

@@ -179,7 +179,8 @@ def apply(state: State, batch: EventBatch) -> None:
             assert before is not None
             assert after is not None
             moved = {name for name, value in after.items() if name in before and before[name] != value}
-            moved |= {name for name, value in after.items() if name not in before and value is not None}
+            # A column that is there again counts in every row: an older event may have given it a value.
+            moved |= {n for n, v in after.items() if n not in before and (v is not None or n in event["changed"])}
             assert set(event["changed"]) == moved, f"changed of {key}"
             assert moved, f"an update of {key} that changes nothing"
         if after is None:
