@@ -10,6 +10,7 @@ one before it and of what the window holds. A floor that is raised has a number 
 from __future__ import annotations
 
 import json
+import time
 import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -218,9 +219,12 @@ def write_cycle(connection: Connection, body: dict[str, Any]) -> None:
 
 
 def raise_floor(connection: Connection, source: str, scn: int) -> None:
-    """Raise a source's floor to an SCN, which may be the one where it stands: the number tells the two apart."""
-    connection.execute(update(tables.stream).values(floors=tables.stream.c.floors + 1))
-    number = connection.scalar(select(tables.stream.c.floors))
+    """Raise a source's floor to an SCN, which may be the one where it stands: the number tells the two apart.
+
+    Numbers ascend, and are drawn from the clock: a stream that was restored from a backup gives none a second time.
+    """
+    number = max((connection.scalar(select(tables.stream.c.floors)) or 0) + 1, time.time_ns() // 1_000_000)
+    connection.execute(update(tables.stream).values(floors=number))
     table = tables.sources
     connection.execute(update(table).where(table.c.name == source).values(floor_scn=scn, floor_number=number))
 

@@ -41,8 +41,8 @@ class Standing:
     floors: Mapping[str, Floor]
 
     def crossed(self, sources: Collection[str], floors: int | None = None) -> Iterator[str]:
-        """The sources (of these, or of all when empty) whose floor stands above the SCN, or is not among the first
-        `floors` ones; by name."""
+        """The sources (of these, or of all when empty) whose floor stands above the SCN, or was raised after
+        number `floors`; by name."""
         for name, floor in sorted(self.floors.items()):
             if (not sources or name in sources) and (
                 self.scn < floor.scn or (floors is not None and floors < floor.number)

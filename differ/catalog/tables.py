@@ -22,7 +22,7 @@ stream = Table(
     Column("created_at", String(32), nullable=False),
     Column("head_scn", BigInteger, nullable=False),
     Column("chain", String(64), nullable=False),
-    Column("floors", Integer, nullable=False),  # how many floors were ever raised
+    Column("floors", BigInteger, nullable=False),  # the number of the floor that was raised last, 0 before the first
     Column("kept_after_scn", BigInteger, nullable=False),  # the last SCN that retention let go, 0 before the first
     Column("kept_after_chain", String(64), nullable=False),  # the chain there
     Column("segment_bytes", BigInteger, nullable=False),  # of all segments that ever were, for retention to subtract
@@ -37,7 +37,7 @@ sources = Table(
     Column("current", BigInteger),  # the committed cycle whose snapshot is the state
     Column("seen_at", String(32)),  # when the state was last seen to be true
     Column("floor_scn", BigInteger, nullable=False),  # events up to here do not tell how the state came to be
-    Column("floor_number", Integer, nullable=False),  # what `stream.floors` became when the floor was raised
+    Column("floor_number", BigInteger, nullable=False),  # what `stream.floors` became when the floor was raised
     Column("paused", Boolean, nullable=False),
     Column("rebaseline", Boolean, nullable=False),
     Column("absent", Text),  # JSON StoredFile: keys missed once, whose delete waits to be confirmed

@@ -130,7 +130,7 @@ def check_start(standing: Standing, start: Cursor | int, sources: Collection[str
             hint="bootstrap; relay.retention says how long events are kept",
             oldest=stream.oldest_scn,
         )
-    if cursor is not None and cursor.chain != _digits(standing.chain, scn):
+    if cursor is not None and (cursor.chain != _digits(standing.chain, scn) or cursor.floors > stream.floors):
         raise StreamChangedError(
             f"read events since SCN {scn}: the stream's history up to there is another one than the cursor's",
             hint="the store was restored from a backup and went on from there: bootstrap",

@@ -138,7 +138,7 @@ def _holds(
 
 def _can_go_on(cursor: Cursor, stream: StreamEntry, floors: dict[str, Floor], sources: Sequence[str]) -> bool:
     """Whether the relay would still answer it; where not, it bootstraps, and nothing needs to be held for it."""
-    if cursor.stream != stream.stream_id or cursor.scn < stream.kept_after_scn:
+    if cursor.stream != stream.stream_id or cursor.scn < stream.kept_after_scn or cursor.floors > stream.floors:
         return False
     followed = [floor for name, floor in floors.items() if not sources or name in sources]
     return all(floor.scn <= cursor.scn and floor.number <= cursor.floors for floor in followed)

@@ -72,6 +72,31 @@ def test_a_restored_backup_that_went_on_is_another_history(
     assert relay.stream(cursor=inside).status == 200
 
 
+def test_a_restored_backup_without_a_new_base_is_another_history(
+    world: World, serve: Callable[..., Relay], tmp_path: Path
+) -> None:
+    """A new base moves neither SCN nor chain, and was bootstrapped from: its rows are not those of the backup."""
+    three_windows(world)
+    shutil.copytree(world.folder / ".differ", tmp_path / "backup")
+    shutil.copytree(world.folder / "snapshots", tmp_path / "snapshots")
+    world.give("a", numbered("p", "q", "r", "lost"))
+    world.project.rebaseline("a")
+    relay = serve()
+    lost = relay.stream(since=6).cursor
+    assert relay.stream(cursor=lost).status == 200
+    relay.stop()
+    world.close()
+    for folder, saved in ((".differ", tmp_path / "backup"), ("snapshots", tmp_path / "snapshots")):
+        shutil.rmtree(world.folder / folder)
+        shutil.copytree(saved, world.folder / folder)
+    relay = serve()
+    assert relay.stream(cursor=lost).error["code"] == "STREAM_CHANGED"
+    world.give("a", numbered("p", "q", "r", "other"))
+    world.project.rebaseline("a")
+    assert relay.stream(cursor=lost).error["code"] == "SCN_TOO_OLD", "as many new bases as before, and another one"
+    assert relay.stream(since=6).status == 200
+
+
 def test_a_catalog_replaced_under_a_running_relay_is_noticed(world: World, relay: Relay) -> None:
     three_windows(world)
     catalog = world.folder / ".differ" / "catalog.db"
