@@ -29,7 +29,16 @@ from differ.client.prefetch import Prefetch
 from differ.client.retries import Backoff, Retries
 from differ.client.road import Mark, Piece, Road, ahead
 from differ.client.transport import Transport, segment
-from differ.errors import BootstrapGoneError, DifferError, FencedError, RelayError, RelayUnavailableError, UsageError
+from differ.errors import (
+    BootstrapGoneError,
+    DifferError,
+    FencedError,
+    RelayError,
+    RelayUnavailableError,
+    ScnAheadError,
+    StreamChangedError,
+    UsageError,
+)
 from differ.formats.checkpoint import BootstrapCheckpoint, Checkpoint, StreamCheckpoint
 from differ.formats.cursor import Cursor
 from differ.formats.frames import read_frames
@@ -93,7 +102,8 @@ def bootstrap(run: Run, assignment: Assignment, checkpoint: BootstrapCheckpoint 
     while True:
         try:
             return _replace(run, assignment, checkpoint)
-        except BootstrapGoneError as error:
+        except (BootstrapGoneError, ScnAheadError, StreamChangedError) as error:
+            # The last two refuse a checkpoint: the store was restored from a backup, and the pin's SCN is not in it.
             if not run.plan.may_bootstrap:
                 raise
             log.warning("%s: %s; beginning a new bootstrap", run.plan.name, error)

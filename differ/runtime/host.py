@@ -156,8 +156,8 @@ class Runtime:
 
 
 def _first(told: SimpleQueue[int]) -> int:
-    """The next signal, for the main thread. One that the kernel gives to another thread, as it may when a frozen process
-    goes on, ends no wait of this one: its handler runs only when this thread looks up."""
+    """The next signal, for the main thread. One that the kernel gives to another thread, as it may when a frozen
+    process goes on, ends no wait of this one: its handler runs only when this thread looks up."""
     while True:
         with suppress(Empty):
             return told.get(timeout=LOOK_SECONDS)

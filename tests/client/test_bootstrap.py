@@ -8,8 +8,26 @@ from typing import Any
 import pytest
 
 from differ.catalog.pins import Pins
-from differ.client import BootstrapCheckpoint, Client, Next, Pace, Retries, Retry, Skip, Stop, StreamCheckpoint
-from differ.errors import BootstrapGoneError, ConsumerError, ScnTooOldError
+from differ.client import (
+    BootstrapCheckpoint,
+    Checkpoint,
+    Client,
+    Next,
+    Pace,
+    Retries,
+    Retry,
+    Skip,
+    Stop,
+    StreamCheckpoint,
+)
+from differ.errors import (
+    BootstrapGoneError,
+    ConsumerError,
+    RelayError,
+    ScnAheadError,
+    ScnTooOldError,
+    StreamChangedError,
+)
 from differ.formats.partitions import Partitions
 from differ.snapshots import pages
 from tests.client.mirror import Mirror, Store
@@ -370,3 +388,26 @@ def test_a_slow_consumer_keeps_its_lease(shop: World, serve: Callable[..., Relay
         run(serve(), mirror, store)
     equals(shop, mirror)
     assert len(mirror.of("bootstrap_start")) == 1
+
+
+@pytest.mark.parametrize("nth", [1, 2, 4])
+@pytest.mark.parametrize("error", [ScnAheadError, StreamChangedError])
+def test_a_checkpoint_that_a_restored_store_refuses_is_begun_anew(
+    shop: World, serve: Callable[..., Relay], nth: int, error: type[RelayError]
+) -> None:
+    """As a relay does whose catalog was restored from a backup while the consumer was in the middle of a bootstrap."""
+
+    class Refusing(Store):
+        left = nth
+
+        def save(self, checkpoint: Checkpoint) -> None:
+            self.left -= 1
+            if not self.left:
+                raise error("store checkpoint: the store was restored")
+            super().save(checkpoint)
+
+    mirror = Mirror()
+    run(serve(), mirror, Refusing())
+    equals(shop, mirror)
+    first, second = mirror.of("bootstrap_start")
+    assert (second.generation != first.generation, second.resumed) == (True, False)
