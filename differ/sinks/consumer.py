@@ -114,7 +114,7 @@ class SinkConsumer(Consumer):
     def _gather(self, events: Events, *, bootstrap: bool) -> None:
         batch, unmapped = events.batch, self._mapper.unmapped
         self._box.hold(events)
-        for made in self._mapper.changes(events, batch.schema, batch.before_schema, bootstrap=bootstrap):
+        for made in self._mapper.changes(batch, bootstrap=bootstrap):
             if isinstance(made, Change):
                 self._buffer.append(made)
             else:

@@ -53,7 +53,8 @@ class Change:
     delete for a StateSink. key: the key columns under the destination's names, in key order. document: the whole
     mapped record with Python's own values (a json column in BSON's classes), None for a delete; key fields are in it.
     before: the mapped before image, for EventSinks alone. types: logical types of the document's fields, as far as
-    they are known (a hook's own fields have none). event: the event as it came.
+    they are known (a hook's own fields have none). origin: the event as it came, or the events
+    of its batch, of which it is number `row`.
 
     (stream, scn) is the idempotence key of an event. The rows of a bootstrap are inserts that all have the SCN that
     the bootstrap is pinned at; there it is (stream, scn, source, key).
@@ -65,9 +66,15 @@ class Change:
     op: Op
     key: Document
     document: Document | None
-    event: ChangeEvent
+    origin: ChangeEvent | Sequence[ChangeEvent] = field(repr=False)
+    row: int = 0
     before: Document | None = None
     types: Mapping[str, LogicalType] = field(default_factory=dict)
+
+    @property
+    def event(self) -> ChangeEvent:
+        """The event as it came. Where nobody asked for one so far, those of its whole batch are made now."""
+        return self.origin if isinstance(self.origin, ChangeEvent) else self.origin[self.row]
 
     @property
     def key_values(self) -> tuple[Any, ...]:

@@ -38,6 +38,10 @@ class Hooks:
         self._before = _load(settings.before, project, "hooks.before")
         self._after = _load(settings.after, project, "hooks.after")
 
+    def __bool__(self) -> bool:
+        """Whether there is any hook."""
+        return self._before is not None or self._after is not None
+
     @property
     def before_any(self) -> bool:
         """Whether rows pass a hook before the mapping, and so may have other columns than the schema."""

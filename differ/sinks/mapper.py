@@ -6,12 +6,15 @@ A record of a StateSink that maps to nothing is deleted there, since it may have
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from differ.config.sink import SinkSettings
-from differ.model import ChangeEvent, Op
+from differ.formats.batch import EventBatch
+from differ.formats.events import change_events
+from differ.formats.images import state_images
+from differ.model import OPS, ChangeEvent, Op
 from differ.records.types import Schema
 from differ.sinks.contract import Change, Document
 from differ.sinks.hooks import HookError, Hooks
@@ -38,15 +41,18 @@ class Mapper:
         return self._mapping.unknown()
 
     def changes(
-        self, events: Iterable[ChangeEvent], schema: Schema, before_schema: Schema, *, bootstrap: bool = False
+        self, batch: EventBatch, *, bootstrap: bool = False
     ) -> Iterator[Change | tuple[ChangeEvent, HookError]]:
         """Yield the change of each event, or the event with why it is refused; nothing for an unmapped one.
 
-        events: of one source, whose images have these schemas. Raises SinkError where the mapping cannot serve.
+        Raises SinkError where the mapping cannot serve.
         """
-        for event in events:
+        if self._holds_state and not self._hooks:
+            yield from self._states(batch)
+            return
+        for event in change_events(batch):
             try:
-                change = self._change(event, schema, before_schema, bootstrap)
+                change = self._change(event, batch.schema, batch.before_schema, bootstrap)
             except HookError as error:
                 yield event, error
                 continue
@@ -55,11 +61,35 @@ class Mapper:
             else:
                 yield change
 
+    def _states(self, batch: EventBatch) -> Iterator[Change]:
+        """The changes of a StateSink whose records pass no hook: straight from the columns, without what was before
+        and without events."""
+        events = _Events(batch)
+        kept: Plan | None = None
+        gone: Plan | None = None
+        codes = batch.events.column("op").to_pylist()
+        for row, (scn, code, (key, after)) in enumerate(zip(batch.scns, codes, state_images(batch), strict=True)):
+            if after is None:
+                plan = gone = gone or self._plan(batch.source, batch.schema_id, batch.before_schema)
+            else:
+                plan = kept = kept or self._plan(batch.source, batch.schema_id, batch.schema)
+            yield Change(
+                stream=batch.stream,
+                source=batch.source,
+                scn=scn,
+                op=OPS[code],
+                key=plan.key(key),
+                document=None if after is None else plan.document(after),
+                types=plan.types,
+                origin=events,
+                row=row,
+            )
+
     def _change(self, event: ChangeEvent, schema: Schema, before_schema: Schema, bootstrap: bool) -> Change | None:
         """The change as it is seen through the mapping: a record that comes to have a place is an insert there, one
         that loses it a delete."""
         own = before_schema if event.after is None else schema
-        plan = self._plan(event.source, event.schema, own, own.names)
+        plan = self._plan(event.source, event.schema, own)
         key = plan.key(event.key)
         document: Document | None = None
         before: Document | None = None
@@ -86,13 +116,13 @@ class Mapper:
             document=document,
             before=before,
             types=plan.types,
-            event=event,
+            origin=event,
         )
 
     def _document(
         self, row: Document, event: ChangeEvent, schema: Schema, key: Document
     ) -> tuple[Document | None, Plan]:
-        plan = self._plan(event.source, event.schema, schema, schema.names)
+        plan = self._plan(event.source, event.schema, schema)
         hooked = self._hooks.before(row, event)
         if hooked is None:
             return None, plan
@@ -103,13 +133,30 @@ class Mapper:
         document = self._hooks.after(plan.document(hooked), event)
         return (None if document is None else _with_key(document, key)), plan
 
-    def _plan(self, source: str, schema_id: int, schema: Schema, names: tuple[str, ...]) -> Plan:
+    def _plan(self, source: str, schema_id: int, schema: Schema, names: tuple[str, ...] = ()) -> Plan:
+        names = names or schema.names
         plan = self._plans.get((source, schema_id, names))
         if plan is None:
             if len(self._plans) >= PLANS_MAX:
                 self._plans.clear()
             plan = self._plans[source, schema_id, names] = self._mapping.plan(source, schema, names)
         return plan
+
+
+class _Events(Sequence[ChangeEvent]):
+    """The events of a batch, made when one of them is asked for. One for all changes of a batch: an object for each
+    would live as long as the change, and double what the garbage collector looks through."""
+
+    def __init__(self, batch: EventBatch) -> None:
+        self._batch = batch
+        self._made: list[ChangeEvent] = []
+
+    def __len__(self) -> int:
+        return len(self._batch)
+
+    def __getitem__(self, row: Any) -> Any:
+        self._made = self._made or list(change_events(self._batch))
+        return self._made[row]
 
 
 def _with_key(document: Document, key: Mapping[str, Any]) -> Document:

@@ -32,7 +32,8 @@ class Plan:
     """A mapping compiled for one set of columns.
 
     columns: column and path of each field. renamed: new names of columns, a key's too. constants: path and value.
-    types: logical types of the document's top-level fields. flat: every path has one part.
+    types: logical types of the document's top-level fields. flat: every path has one part. same: the mapping changes
+    nothing.
     """
 
     columns: tuple[tuple[str, Path], ...]
@@ -58,7 +59,9 @@ class Plan:
         return made
 
     def key(self, key: Mapping[str, Any]) -> Document:
-        """The key under the destination's names."""
+        """The key under the destination's names; the key itself where it keeps them."""
+        if self.renamed.keys().isdisjoint(key):
+            return key
         return {self.renamed.get(column, column): value for column, value in key.items()}
 
 

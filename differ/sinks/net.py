@@ -29,7 +29,8 @@ def last_of_keys(changes: Iterable[Change]) -> tuple[list[Change], list[Change]]
 
 def key_identity(change: Change) -> Hashable:
     """What is equal exactly when source and key are: 1, 1.0 and true are three keys, a NaN is one."""
-    return change.source, *map(value_identity, change.key.values())
+    values = change.key.values()
+    return change.source, *(values if _PLAIN.issuperset(map(type, values)) else map(value_identity, values))
 
 
 def value_identity(value: Any) -> Hashable:

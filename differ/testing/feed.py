@@ -104,7 +104,7 @@ class Feed:
         )  # fmt: skip
         return Change(
             stream=self.stream, source=self.source, scn=scn, op=op, key={name: key}, document=after, before=before,
-            types=self.columns, event=event,
+            types=self.columns, origin=event,
         )  # fmt: skip
 
 

@@ -34,7 +34,7 @@ def every_type() -> list[Change]:
     return [
         Change(
             stream=event.stream, source="orders", scn=event.scn, op="insert", key=event.key, document=event.after,
-            types=EVERY_TYPE.types, event=event,
+            types=EVERY_TYPE.types, origin=event,
         )
         for event in change_events(found)
     ]  # fmt: skip

@@ -20,7 +20,7 @@ import sqlalchemy as sa
 from differ.config.fields import Section
 from differ.errors import SinkError, UsageError
 from differ.formats.checkpoint import BootstrapCheckpoint, Checkpoint, StreamCheckpoint
-from differ.sinks.contract import Change, Generation, RefusedError, SinkContext, StateSink
+from differ.sinks.contract import Change, Document, Generation, RefusedError, SinkContext, StateSink
 from differ.sinks.places import by_source, told_apart
 from differ.sinks.sql.book import NAME_CHARACTERS, Book
 from differ.sinks.sql.connect import engine_of, parse_url
@@ -153,13 +153,10 @@ class SqlSink(StateSink):
         refused: list[tuple[Change, str]] = []
         for source, own in by_source(changes):
             layout = self._place.layout(source, own, staging=staging)
-            rows = []
-            for change in own:
-                try:
-                    rows.append(_row(change.document or {}, layout))
-                except UnfitError as error:
-                    refused.append((change, str(error)))
-            made.append((layout, rows))
+            try:
+                made.append((layout, _values([change.document or {} for change in own], layout, layout.columns)))
+            except UnfitError:
+                refused += _unfit(own, layout)
         self._refuse(refused)
         return made
 
@@ -169,7 +166,7 @@ class SqlSink(StateSink):
         for source, own in by_source(changes):
             if self._place.existing(source) is not None:
                 layout = self._place.layout(source, own)
-                made.append((layout, [_row(change.key, layout)[: len(layout.key)] for change in own]))
+                made.append((layout, _values([change.key for change in own], layout, layout.key)))
         return made
 
     def _refuse(self, refused: Sequence[tuple[Change, str]]) -> None:
@@ -226,9 +223,22 @@ class SqlSink(StateSink):
             raise
 
 
-def _row(document: Any, layout: Layout) -> tuple[Any, ...]:
-    values = [document.get(name) for name in layout.columns]
-    return tuple([None if v is None else adapt(v) for v, adapt in zip(values, layout.adapters, strict=True)])
+def _values(documents: Sequence[Document], layout: Layout, columns: Sequence[str]) -> Rows:
+    """Rows for the first columns of a layout, made column by column. Raises UnfitError."""
+    made = [
+        adapter.column([document.get(name) for document in documents])
+        for name, adapter in zip(columns, layout.adapters, strict=False)
+    ]
+    return list(zip(*made, strict=True))
+
+
+def _unfit(changes: Sequence[Change], layout: Layout) -> Iterator[tuple[Change, str]]:
+    """Those of the changes that do not fit, each with why."""
+    for change in changes:
+        try:
+            _values([change.document or {}], layout, layout.columns)
+        except UnfitError as error:
+            yield change, str(error)
 
 
 def _writable(column: sa.Column[Any]) -> bool:

@@ -12,6 +12,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any
 
 import sqlalchemy as sa
@@ -233,22 +234,15 @@ def _plain(column: sa.Column[Any]) -> bool:
 
 def _fields(changes: Sequence[Change]) -> dict[str, None]:
     """The names of all fields, the key's first."""
-    fields: dict[str, None] = dict.fromkeys(changes[0].key)
-    last: Any = None
-    for change in changes:
-        names = () if change.document is None else tuple(change.document)
-        if names != last:
-            fields.update(dict.fromkeys(names))
-            last = names
-    return fields
+    shapes = dict.fromkeys([tuple(change.document) for change in changes if change.document is not None])
+    return dict.fromkeys(chain(changes[0].key, *shapes))
 
 
 def _types(changes: Sequence[Change], fields: Iterable[str]) -> dict[str, LogicalType]:
     """The type of each field that has one; where no schema tells, it is told from the values."""
     known: dict[str, LogicalType] = {}
-    for change in changes:
-        if change.types is not changes[0].types or not known:
-            known = {**known, **change.types}
+    for types in {id(types): types for types in [change.types for change in changes]}.values():
+        known.update(types)
     found: dict[str, LogicalType] = {}
     for name in fields:
         type_ = known.get(name)

@@ -1,4 +1,4 @@
-"""Python's values as a database's driver takes them, by the column that they go to.
+"""Python's values as a database's driver takes them, by the column that they go to, many rows at a time.
 
 A json value (and a list, map or struct) is written as JSON text, as events have it. Into a column of text everything
 else goes as its ISO or decimal text, so a table made by hand may hold texts where the source has none.
@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
 from typing import Any
@@ -22,34 +23,52 @@ from differ.records.types import LogicalType
 from differ.sinks.plain import canonical_json, plain_value
 from differ.sinks.sql.types import JSON_KINDS
 
-Adapter = Callable[[Any], Any]
+Convert = Callable[[Any], Any]
 DIGITS_EXACT_DOUBLE = 15
 _INT64 = 2**63
+_NULL = frozenset({type(None)})
 
 
 class UnfitError(Exception):
     """A value that the column cannot hold; the writer makes the record's refusal of it."""
 
 
+@dataclass(frozen=True, slots=True)
+class Adapter:
+    """What makes a driver's values of the values for one column. as_is: classes that it takes as they are."""
+
+    convert: Convert
+    as_is: frozenset[type] = frozenset()
+
+    def column(self, values: list[Any]) -> list[Any]:
+        """The values of many rows, null for null. Raises UnfitError. No call a value where they are of `as_is`."""
+        if self.as_is.issuperset(set(map(type, values)) - _NULL):
+            return values
+        convert = self.convert
+        return [None if value is None else convert(value) for value in values]
+
+
 def adapter(column: Any, type_: LogicalType | None, dialect: str, *, key: bool) -> Adapter:
-    """What makes a driver's value of a value for `column` (a SQLAlchemy type). Null is not given to it."""
+    """The adapter for `column` (a SQLAlchemy type)."""
     json_like = type_ is not None and type_.kind in JSON_KINDS
     if isinstance(column, sa.JSON) or (json_like and isinstance(column, sa.String) and not key):
-        return lambda value: canonical_json(plain_value(value, type_))
+        return Adapter(lambda value: canonical_json(plain_value(value, type_)))
     if isinstance(column, sa.String | sa.Enum):
-        return _key_text if json_like else _text
+        return Adapter(_key_text) if json_like else Adapter(_text, frozenset({str}))
     if isinstance(column, sa.Uuid):
-        return _same if dialect == "postgresql" else str
+        return Adapter(_same if dialect == "postgresql" else str)
     if isinstance(column, sa.Float):
-        return _float_of(dialect)
+        return Adapter(_float_of(dialect), frozenset({float} if dialect == "postgresql" else ()))
     if isinstance(column, sa.Numeric):
-        return _decimal_of(dialect, column.scale)
+        if dialect == "postgresql" and column.scale is None:
+            return Adapter(_number, frozenset({int, float, Decimal}))
+        return Adapter(_decimal_of(dialect, column.scale))
     if isinstance(column, sa.DateTime | sa.Date | sa.Time | sa.Interval | postgresql.INTERVAL):
-        return _moment_of(dialect, column)
+        return Adapter(_moment_of(dialect, column))
     for kind, convert in _BY_CLASS:
         if isinstance(column, kind):
-            return convert
-    return lambda value: canonical_json(plain_value(value, type_)) if isinstance(value, dict | list) else value
+            return Adapter(convert)
+    return Adapter(lambda value: canonical_json(plain_value(value, type_)) if isinstance(value, dict | list) else value)
 
 
 def _same(value: Any) -> Any:
@@ -84,7 +103,7 @@ def _bytes(value: Any) -> bytes:
     raise UnfitError(f"a {type(value).__name__} into a binary column")
 
 
-def _float_of(dialect: str) -> Adapter:
+def _float_of(dialect: str) -> Convert:
     holds_all = dialect == "postgresql"
 
     def convert(value: Any) -> Any:
@@ -103,10 +122,8 @@ def _float_of(dialect: str) -> Adapter:
     return convert
 
 
-def _decimal_of(dialect: str, scale: int | None) -> Adapter:
+def _decimal_of(dialect: str, scale: int | None) -> Convert:
     """MariaDB rounds in silence to its column's scale; SQLite makes a double of it."""
-    if dialect == "postgresql" and scale is None:
-        return _number
 
     def convert(value: Any) -> Any:
         number = _number(value)
@@ -150,12 +167,14 @@ def _integer(value: Any) -> int:
     return int(number)
 
 
-def _moment_of(dialect: str, column: Any) -> Adapter:
+def _moment_of(dialect: str, column: Any) -> Convert:
     """Dates and times; without a zone in the column, an instant is written in UTC."""
     as_text = dialect == "sqlite"
     zone = bool(getattr(column, "timezone", False))
 
     def convert(value: Any) -> Any:
+        if type(value) is datetime and value.tzinfo is None and not as_text:
+            return value
         if not isinstance(value, datetime | date | time | timedelta):
             if isinstance(value, str) and dialect in ("postgresql", "sqlite"):
                 return value
@@ -171,7 +190,7 @@ def _moment_of(dialect: str, column: Any) -> Adapter:
     return convert
 
 
-_BY_CLASS: tuple[tuple[type, Adapter], ...] = (
+_BY_CLASS: tuple[tuple[type, Convert], ...] = (
     (sa.ARRAY, _same),
     (postgresql.ARRAY, _same),
     (sa.LargeBinary, _bytes),
