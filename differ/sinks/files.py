@@ -62,8 +62,8 @@ class FilesSink(EventSink):
         with self._errors("open"):
             self._checkpoint, self._pages = self._book.checkpoint()
             self._uncommitted, self._loading = [], None
-            if self._checkpoint is not None:
-                stream, scn = self._checkpoint.cursor.stream, self._stands_at()
+            if isinstance(self._checkpoint, StreamCheckpoint):  # In a bootstrap there is none, and all files are whole.
+                stream, scn = self._checkpoint.cursor.stream, self._checkpoint.cursor.scn
                 for source in self._book.sources(stream):
                     self._book.drop_events(stream, source, scn, 0)
 
@@ -110,6 +110,9 @@ class FilesSink(EventSink):
         """Give the folder its name, then store the checkpoint."""
         with self._errors("end a bootstrap"):
             self._book.complete(generation)
+            for source in self._book.sources(generation.stream):
+                # What a store told that was then restored from a backup: these SCNs come again, as other events.
+                self._book.drop_events(generation.stream, source, 0, generation.scn + 1)
             self._pages, self._uncommitted, self._loading = 0, [], None
             self._store(checkpoint)
 
@@ -120,10 +123,10 @@ class FilesSink(EventSink):
             self._book.drop_pages(self._loading, self._pages + kept)
             self._uncommitted = self._uncommitted[:kept]
 
-    def _stands_at(self, stream: str | None = None) -> int:
+    def _stands_at(self, stream: str) -> int:
         """The SCN up to which events are in files for good, in a stream."""
         checkpoint = self._checkpoint
-        if not isinstance(checkpoint, StreamCheckpoint) or stream not in (None, checkpoint.cursor.stream):
+        if not isinstance(checkpoint, StreamCheckpoint) or stream != checkpoint.cursor.stream:
             return 0
         return checkpoint.cursor.scn
 

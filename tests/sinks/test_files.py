@@ -137,6 +137,45 @@ def test_pages_of_a_bootstrap_that_come_again_are_there_once(tmp_path: Path) -> 
     assert keys == list(range(1, 10))
 
 
+def test_a_crash_in_the_middle_of_a_bootstrap_keeps_the_events_before_it(tmp_path: Path) -> None:
+    feed = Feed()
+    sink = made(FilesSink, tmp_path, {"folder": "out"})
+    sink.open()
+    sink.publish([feed.put(key) for key in range(1, 4)], feed.checkpoint())
+    feed.put(4)
+    generation = feed.generation()
+    pages = list(feed.pages(generation, 2))
+    sink.begin_bootstrap(generation)
+    sink.publish_bootstrap(*pages[0])
+    events = list(tmp_path.glob("out/*/events/*/*"))
+    assert len(events) == 3
+    again = made(FilesSink, tmp_path, {"folder": "out"})
+    again.open()
+    again.begin_bootstrap(generation)
+    again.publish_bootstrap(*pages[1])
+    again.end_bootstrap(generation, feed.checkpoint())
+    assert list(tmp_path.glob("out/*/events/*/*")) == events
+
+
+def test_events_that_a_restored_backup_never_had_go(tmp_path: Path) -> None:
+    """The stream stays, its SCNs come again: no reader may find two events of one SCN."""
+    feed = Feed()
+    changes = [feed.put(key) for key in range(1, 7)]
+    sink = made(FilesSink, tmp_path, {"folder": "out"})
+    sink.open()
+    sink.publish(changes[:2], feed.checkpoint(2))
+    sink.publish(changes[2:6], feed.checkpoint(6))
+    feed.scn, feed.rows = 4, {key: feed.rows[key] for key in range(1, 5)}
+    generation = feed.generation()
+    sink.begin_bootstrap(generation)
+    sink.publish_bootstrap(*next(feed.pages(generation, 1)))
+    sink.end_bootstrap(generation, feed.checkpoint())
+    query = f"SELECT scn, key.id FROM '{tmp_path}/out/*/events/*/*.parquet' ORDER BY scn"
+    assert duckdb.sql(query).fetchall() == [(1, 1), (2, 2), (3, 3), (4, 4)]
+    sink.publish([feed.put(9)], feed.checkpoint())
+    assert duckdb.sql(query).fetchall() == [(1, 1), (2, 2), (3, 3), (4, 4), (5, 9)]
+
+
 def test_a_folder_that_cannot_be_written_is_waited_for(tmp_path: Path) -> None:
     (tmp_path / "out").write_text("in the way")
     sink = made(FilesSink, tmp_path, {"folder": "out"})
