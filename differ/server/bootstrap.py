@@ -33,11 +33,12 @@ from differ.server.encoders import ENCODERS, MEDIA_TYPES, Encoder
 from differ.server.naming import known_sources
 from differ.server.pinned import PinnedSnapshots, PinnedSource
 from differ.server.services import Services
-from differ.server.stream import LIMIT_MAX, Form
+from differ.server.stream import HEADERS, LIMIT_MAX, Form, described_body
 from differ.snapshots.pages import Page
 
 P = ParamSpec("P")
 T = TypeVar("T")
+HEADERS_OF_ROWS = tuple(name for name in HEADERS if name != "Differ-Scanned-Through")
 RENEWALS = 4
 """How often in a lease a long answer renews it."""
 PinId = Annotated[str, Path(max_length=64, description="the bootstrap's id, as POST gave it")]
@@ -120,7 +121,7 @@ def router(services: Services) -> APIRouter:
         "/{pin}/{source}",
         summary="Rows of a pinned source, as events",
         response_class=Response,
-        responses={200: {"content": {kind: {} for kind in MEDIA_TYPES.values()}, "description": "Rows as inserts."}},
+        responses={200: described_body("Rows as inserts.", HEADERS_OF_ROWS)},
     )
     async def rows(request: Request, pin: PinId, source: str, query: Annotated[PageQuery, Query()]) -> Response:
         if request.scope["http_version"] == "1.0":

@@ -64,7 +64,7 @@ class Gate:
             log.info("%s %s: broken off by a stop", scope["method"], scope["path"])
         finally:
             if self._services.measures is not None:
-                route = getattr(scope.get("route"), "path", "other")
+                route = getattr(scope.get("route"), "path_format", "other")
                 self._services.measures.answered(f"{scope['method']} {route}", status, time.monotonic() - begun)
 
 

@@ -32,7 +32,11 @@ def router(services: Services) -> APIRouter:
     def modules() -> dict[str, Any]:
         return _body(_control(services).describe())
 
-    @routes.post("/{name}/{action}", summary="Start, stop, restart, pause or resume a module")
+    @routes.post(
+        "/{name}/{action}",
+        summary="Start, stop, restart, pause or resume a module",
+        responses={202: {"description": "It is the server that answers, which goes on with it now.", "model": dict}},
+    )
     async def act(name: Name, action: Action, response: Response) -> dict[str, Any]:
         entries = await run_in_threadpool(_control(services).act, action, name)
         if any("pending" in entry for entry in entries):

@@ -9,9 +9,9 @@ up to `Differ-Scanned-Through`.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import partial
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Depends, Query, Request
 from pydantic import BaseModel, ConfigDict, Field
@@ -33,6 +33,14 @@ from differ.server.services import Services
 WAIT_SECONDS_MAX = 60.0
 LIMIT_MAX = 100_000_000
 _LISTS = ("source", "ops")
+HEADERS = {
+    "Differ-Stream": "The stream's id.",
+    "Differ-Head": "The last SCN there is.",
+    "Differ-Scanned-Through": "Up to here everything was looked through.",
+    "Differ-Cursor": "Where to go on.",
+    "Differ-More": "`true` when there is more to ask for at once.",
+}
+"""What an answer says before its body."""
 Form = Literal["ndjson", "arrow", "avro", "frames"]
 
 
@@ -71,7 +79,7 @@ def router(services: Services) -> APIRouter:
         "/v1/stream",
         summary="Events after an SCN",
         response_class=Response,
-        responses={200: {"content": {kind: {} for kind in MEDIA_TYPES.values()}, "description": "Events by SCN."}},
+        responses={200: described_body("Events by SCN.", HEADERS)},
     )
     async def stream(request: Request, query: Annotated[StreamQuery, Query()]) -> Response:
         services.check_hosted("relay")
@@ -146,6 +154,23 @@ def pieces(
 
 def _encode(encoder: Encoder, cursor: Cursor, batch: EventBatch) -> bytes:
     return encoder.encode(batch, cursor)
+
+
+def described_body(description: str, headers: Iterable[str]) -> dict[str, Any]:
+    """A body of events for /openapi.json: its forms, and which of HEADERS come before it."""
+    number = ("Differ-Head", "Differ-Scanned-Through")
+    return {
+        "description": description,
+        "content": {kind: {} for kind in MEDIA_TYPES.values()},
+        "headers": {
+            name: {
+                "description": HEADERS[name],
+                "required": True,
+                "schema": {"type": "integer" if name in number else "string"},
+            }
+            for name in headers
+        },
+    }
 
 
 def answer_headers(answer: Answer) -> dict[str, str]:

@@ -53,6 +53,7 @@ def test_counters_survive_restarts_and_count_scans_by_cron(shop: Shop) -> None:
         shop.ok("scan", "--all")
         assert call(f"{url}/v1/stream?since=0").status == 200
         assert call(f"{url}/v1/stream?since=99").status == 409
+        assert call(f"{url}/v1/consumers/one").status == 404
         assert call(f"{url}/nothing/here").status == 404
         assert call(f"{url}/nothing/else", "BREW").status == 404
         after = parsed(call(f"{url}/metrics").text)
@@ -70,6 +71,7 @@ def test_counters_survive_restarts_and_count_scans_by_cron(shop: Shop) -> None:
             ("differ_relay_oldest_scn", ()): 1,
             ("differ_stream_requests_total", labelled(status="200")): 1,
             ("differ_stream_requests_total", labelled(status="409")): 1,
+            ("differ_http_requests_total", labelled(call="GET /v1/consumers/{name}", status="404")): 1,
             ("differ_http_requests_total", labelled(call="other", status="404")): 2,
             ("differ_module_up", labelled(module="relay")): 1,
         }

@@ -41,6 +41,19 @@ def test_every_call_is_there_with_its_right(relay: Relay) -> None:
     assert rows.keys() == described
 
 
+def test_every_field_of_every_call_is_there(relay: Relay) -> None:
+    fenced = r"^```\w*\n(.*?)^```"
+    code = re.findall(fenced, PAGE, re.M | re.S) + re.findall(r"`([^`]+)`", re.sub(fenced, "", PAGE, flags=re.M | re.S))
+    words = {word for text in code for word in re.findall(r"\w+", text)}
+    document = relay.get("/openapi.json").json
+    for path, methods in document["paths"].items():
+        for method, call in methods.items():
+            for parameter in call.get("parameters", ()):
+                assert parameter["in"] == "path" or parameter["name"] in words, (method, path, parameter["name"])
+    for name, schema in document["components"]["schemas"].items():
+        assert set(schema.get("properties", ())) <= words, name
+
+
 def test_every_parameter_and_header_is_there(relay: Relay) -> None:
     for name in StreamQuery.model_fields:
         assert f"| `{name}` |" in PAGE, name

@@ -42,6 +42,9 @@ CONTRACT = {
     "/v1/consumer-groups/{name}/heartbeat": {"post"},
     "/v1/consumer-groups/{name}/leave": {"post"},
     "/v1/bootstrap": {"post"},
+    "/v1/bootstrap/{pin}": {"get", "delete"},
+    "/v1/bootstrap/{pin}/{source}": {"get"},
+    "/metrics": {"get"},
     "/v1/sources/{source}/scan": {"post"},
     "/v1/sources/{source}/pause": {"post"},
     "/v1/sources/{source}/resume": {"post"},
@@ -86,6 +89,17 @@ def test_every_call_of_the_contract_is_described(filled: Relay) -> None:
             for status in ("400", "401", "403", "422", "503"):
                 schema = call["responses"][status]["content"]["application/json"]["schema"]
                 assert schema == {"$ref": "#/components/schemas/ErrorAnswer"}, (method, path, status)
+
+
+def test_the_headers_of_events_are_described(filled: Relay) -> None:
+    """So that the fuzzer misses one that is not sent, and generated clients know them."""
+    paths = filled.get("/openapi.json").json["paths"]
+    pin = filled.call("POST", "/v1/bootstrap", {"consumer": "index"}).json["id"]
+    for path, call in (("/v1/stream", "/v1/stream"), ("/v1/bootstrap/{pin}/{source}", f"/v1/bootstrap/{pin}/orders")):
+        described = paths[path]["get"]["responses"]["200"]["headers"]
+        sent = {name for name in filled.get(call).headers if name.lower().startswith("differ-")}
+        assert {name.lower() for name in described} == {name.lower() for name in sent}
+        assert all(header["required"] for header in described.values())
 
 
 @pytest.mark.timeout(300)

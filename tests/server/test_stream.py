@@ -2,6 +2,7 @@
 
 import io
 import json
+import re
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -13,6 +14,7 @@ from differ.formats.events import change_events
 from differ.formats.ndjson import event_lines
 from differ.formats.partitions import Partitions
 from tests.cycle.world import World, numbered
+from tests.docs.markdown import ROOT
 from tests.relay.test_reading import fill
 from tests.server.relay import Relay, Reply
 
@@ -108,6 +110,20 @@ def test_partitions_share_out_the_keys(world: World, relay: Relay, form: str) ->
         chosen = Partitions.parse("1/4").mask(batch).tolist()
         found = [scn for scn, mine in zip(batch.scns, chosen, strict=True) if mine]
         assert [place[0] for place in parts[1] if place[0] in batch.scns] == found
+
+
+@pytest.mark.parametrize("key", [{"order_id": 7}, {"n": "12345678901234567890"}])
+def test_a_key_is_in_the_partition_that_the_page_names(world: World, relay: Relay, key: dict[str, Any]) -> None:
+    """What programs in other languages compute from the vectors is what the server filters by, for all time."""
+    page = (ROOT / "docs/formats/canonical-bytes.md").read_text(encoding="utf-8")
+    text = json.dumps(key, separators=(",", ":"))
+    (row,) = re.findall(rf"^\| `{re.escape(text)}` \| `(\w+)` \| (\d+) \| (\d+) \|$", page, re.M)
+    world.fed("a", key=next(iter(key)))
+    world.commit("a", [key])
+    for count, number in ((3, int(row[1])), (256, int(row[2]))):
+        assert int(row[0], 16) % count == number
+        found = [i for i in range(count) if relay.stream(partition=f"{i}/{count}").scns]
+        assert found == [number]
 
 
 def test_a_filter_that_passes_nothing_still_moves_the_cursor(world: World, relay: Relay) -> None:
@@ -238,6 +254,13 @@ def test_a_source_that_was_quiet_for_a_million_scns(world: World, relay: Relay) 
         reply = relay.stream(source="quiet", **start)
         assert (reply.scns, reply.scanned, reply.has_more) == ([count + 3], count + 3, False)
     assert relay.stream(source="quiet").scns == [1, 2, count + 3]
+    pin = relay.call("POST", "/v1/bootstrap", {"sources": ["quiet"], "consumer": "late"}).json
+    assert (pin["scn"], pin["sources"][0]["rows"]) == (count + 3, 2)
+    rows = relay.get(f"/v1/bootstrap/{pin['id']}/quiet").lines
+    assert sorted(row["after"]["v"] for row in rows) == ["Y", "x"]
+    world.commit("quiet", numbered("X", "Y"))
+    reply = relay.stream(source="quiet", cursor=pin["cursor"])
+    assert (reply.scns, reply.scanned, reply.has_more) == ([count + 4], count + 4, False)
 
 
 def test_what_only_the_catalog_knows_is_still_read(world: World, serve: Callable[..., Relay]) -> None:
