@@ -83,7 +83,8 @@ class Coalescer:
                             results[number] = work(connection)
                     except Exception as error:
                         if isinstance(error, DBAPIError) and not isinstance(error, IntegrityError):
-                            raise  # The transaction itself may be broken: nothing of it may be taken for done.
+                            # The transaction itself may be broken: nothing of it may be taken for done.
+                            raise _first_cause(error) from None
                         refused[number] = error
         except Exception as error:
             for _, future in batch:
@@ -94,3 +95,13 @@ class Coalescer:
                 future.set_exception(refused[number])
             else:
                 future.set_result(results[number])
+
+
+def _first_cause(error: DBAPIError) -> BaseException:
+    """SQLite ends a transaction by itself where the disk is full; that its savepoint is gone then is not the cause."""
+    found: BaseException = error
+    above: BaseException | None = error
+    while above is not None:
+        found = above if isinstance(above, DBAPIError) else found
+        above = above.__cause__ or above.__context__
+    return found

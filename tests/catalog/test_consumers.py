@@ -316,3 +316,18 @@ def test_the_disk_page_names_every_table_and_column() -> None:
         (row,) = [line for line in text.splitlines() if line.startswith(f"| `{table.name}` |")]
         for column in table.columns:
             assert f"`{column.name}`" in row, f"{table.name}.{column.name}"
+
+
+def test_a_full_disk_is_the_cause_that_is_told(lone: Consumers) -> None:
+    """SQLite ends the transaction by itself then, and with it the savepoint that each write has."""
+    lone.put("before")
+
+    def too_much(connection: Connection) -> None:
+        connection.exec_driver_sql("PRAGMA max_page_count = 1")  # As many as there are.
+        connection.exec_driver_sql("CREATE TABLE big (body)")
+        for _ in range(100):
+            connection.exec_driver_sql("INSERT INTO big VALUES (zeroblob(10000))")
+
+    with pytest.raises(StorageError, match="disk is full"):
+        lone.submit(too_much).result()
+    assert [entry.name for entry in lone.all()] == ["before"]
