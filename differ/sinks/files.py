@@ -162,10 +162,11 @@ def change_table(changes: Sequence[Change]) -> pa.Table:
     Raises RecordError for a value that does not fit the column's type.
     """
     first = changes[0]
-    types: dict[str, LogicalType] = {}
-    for change in changes:
-        if change.types is not first.types or not types:
-            types = types | dict(change.types)
+    written = [change.types for change in changes if change.document is not None]  # A delete's are those of before.
+    types: dict[str, LogicalType] = dict(first.types) if not written else {}
+    for last, own in zip([None, *written], written, strict=False):
+        if own is not last:
+            types |= own
     keys = _structs([dict(change.key) for change in changes], {n: types[n] for n in first.key if n in types}, first)
     names = list(dict.fromkeys([*types, *(name for change in changes for name in change.document or ())]))
     rows = [{name: (change.document or {}).get(name) for name in names} for change in changes]

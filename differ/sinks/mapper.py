@@ -33,7 +33,7 @@ class Mapper:
         self._mapping = DocumentMapping(settings.mapping, settings.sources)
         self._hooks = Hooks(settings.hooks, project)
         self._holds_state = holds_state
-        self._plans: dict[tuple[str, int, tuple[str, ...]], Plan] = {}
+        self._plans: dict[tuple[str, int, tuple[str, ...]], tuple[Schema, Plan]] = {}
         self.unmapped = 0
 
     def unknown_columns(self) -> list[str]:
@@ -70,9 +70,9 @@ class Mapper:
         codes = batch.events.column("op").to_pylist()
         for row, (scn, code, (key, after)) in enumerate(zip(batch.scns, codes, state_images(batch), strict=True)):
             if after is None:
-                plan = gone = gone or self._plan(batch.source, batch.schema_id, batch.before_schema)
+                plan = gone = gone or self._plan(batch.source, batch.before_schema)
             else:
-                plan = kept = kept or self._plan(batch.source, batch.schema_id, batch.schema)
+                plan = kept = kept or self._plan(batch.source, batch.schema)
             yield Change(
                 stream=batch.stream,
                 source=batch.source,
@@ -89,7 +89,7 @@ class Mapper:
         """The change as it is seen through the mapping: a record that comes to have a place is an insert there, one
         that loses it a delete."""
         own = before_schema if event.after is None else schema
-        plan = self._plan(event.source, event.schema, own)
+        plan = self._plan(event.source, own)
         key = plan.key(event.key)
         document: Document | None = None
         before: Document | None = None
@@ -122,25 +122,27 @@ class Mapper:
     def _document(
         self, row: Document, event: ChangeEvent, schema: Schema, key: Document
     ) -> tuple[Document | None, Plan]:
-        plan = self._plan(event.source, event.schema, schema)
+        plan = self._plan(event.source, schema)
         hooked = self._hooks.before(row, event)
         if hooked is None:
             return None, plan
         if self._hooks.before_any:
             names = _with_key(hooked, event.key)
-            plan = self._plan(event.source, event.schema, schema, tuple(names))
+            plan = self._plan(event.source, schema, tuple(names))
             hooked = names
         document = self._hooks.after(plan.document(hooked), event)
         return (None if document is None else _with_key(document, key)), plan
 
-    def _plan(self, source: str, schema_id: int, schema: Schema, names: tuple[str, ...] = ()) -> Plan:
+    def _plan(self, source: str, schema: Schema, names: tuple[str, ...] = ()) -> Plan:
+        """The plan of records of one schema object. Before and after images of a window may be of two schemas, which
+        have the same names and other types; an object is kept with its plan, so that no other takes its `id`."""
         names = names or schema.names
-        plan = self._plans.get((source, schema_id, names))
-        if plan is None:
+        found = self._plans.get((source, id(schema), names))
+        if found is None:
             if len(self._plans) >= PLANS_MAX:
                 self._plans.clear()
-            plan = self._plans[source, schema_id, names] = self._mapping.plan(source, schema, names)
-        return plan
+            found = self._plans[source, id(schema), names] = schema, self._mapping.plan(source, schema, names)
+        return found[1]
 
 
 class _Events(Sequence[ChangeEvent]):
