@@ -8,72 +8,19 @@ from typing import Any
 import pytest
 
 from differ.catalog.pins import Pins
-from differ.client import (
-    BootstrapCheckpoint,
-    Checkpoint,
-    Client,
-    Next,
-    Pace,
-    Retries,
-    Retry,
-    Skip,
-    Stop,
-    StreamCheckpoint,
-)
-from differ.errors import (
-    BootstrapGoneError,
-    ConsumerError,
-    RelayError,
-    ScnAheadError,
-    ScnTooOldError,
-    StreamChangedError,
-)
+from differ.client import BootstrapCheckpoint, Client, Stop, StreamCheckpoint
+from differ.errors import BootstrapGoneError, ScnTooOldError
 from differ.formats.partitions import Partitions
-from differ.snapshots import pages
 from tests.client.mirror import Mirror, Store
-from tests.cycle.world import DELTAS, World, numbered
+from tests.client.replacing import EACH_PAGE, QUICK, equals, pins, run, shop, small_pages
+from tests.cycle.world import World, numbered
 from tests.server.relay import Relay
 
-QUICK = Retries(attempts=3, first_seconds=0, most_seconds=0)
-EACH_PAGE = Pace(checkpoint_events=1)
+__all__ = ["shop", "small_pages"]
 
 
 class Crash(BaseException):
     """The process ends here: nothing that the client does about errors is done."""
-
-
-@pytest.fixture(autouse=True)
-def small_pages(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pages, "PAGE_ROWS", 10)
-
-
-@pytest.fixture
-def shop(world: World) -> World:
-    """Orders with dead rows, an empty source, one that never had a cycle; nothing but the state is kept."""
-    world.settings["relay"] = {"retention": {"age": "0s", "size": 0, "hold_for_consumers": 0}}
-    world.fed("orders", numbered(*range(60)), snapshots=DELTAS | {"keep": 1})
-    world.fed("parts", numbered(1, 2), snapshots={"keep": 1})
-    world.fed("unborn", snapshots={"keep": 1})
-    world.commit("orders")
-    world.commit("parts")
-    world.commit("orders", numbered(*range(3, 58), first=4))
-    return world
-
-
-def run(relay: Relay, mirror: Mirror, store: Store, **options: Any) -> None:
-    """Run until the head."""
-    usual: dict[str, Any] = {"until_head": True, "retries": QUICK, "pace": EACH_PAGE}
-    Client(relay.url).run(mirror, name="index", checkpoints=store, **(usual | options))
-
-
-def equals(world: World, mirror: Mirror, *sources: str) -> None:
-    for source in sources or ("orders", "parts"):
-        held = sorted(mirror.state(source), key=lambda row: row["id"])
-        assert held == sorted(world.state(source).values(), key=lambda row: row["id"]), source
-
-
-def pins(world: World) -> list[Any]:
-    return Pins(world.project.consumers).all()
 
 
 def test_a_new_consumer_is_given_every_row_and_then_the_stream(shop: World, serve: Callable[..., Relay]) -> None:
@@ -305,109 +252,3 @@ def test_a_new_base_without_events_is_noticed_at_the_head(shop: World, serve: Ca
     assert shop.project.catalog.stream().head_scn == store.checkpoint.cursor.scn  # type: ignore[union-attr]
     run(relay, mirror, store)
     equals(shop, mirror)
-
-
-@pytest.mark.parametrize("callback", ["bootstrap_start", "bootstrap_events", "checkpoint", "bootstrap_end"])
-@pytest.mark.parametrize("error", [RuntimeError, Retry], ids=["failure", "not now"])
-def test_a_callback_that_fails_for_a_while(
-    shop: World, serve: Callable[..., Relay], callback: str, error: type[Exception]
-) -> None:
-    failures = [2 if error is RuntimeError else 10]
-
-    def fail(name: str) -> None:
-        if name == callback and failures[0]:
-            failures[0] -= 1
-            raise error("not yet")
-
-    mirror, store = Mirror(fail), Store()
-    run(serve(), mirror, store)
-    assert failures == [0]
-    equals(shop, mirror)
-    assert len({begun.generation for begun in mirror.of("bootstrap_start")}) == 1
-    assert isinstance(store.checkpoint, StreamCheckpoint)
-
-
-@pytest.mark.parametrize("callback", ["bootstrap_start", "bootstrap_events", "bootstrap_end"])
-def test_a_callback_that_keeps_failing_halts_the_run(shop: World, serve: Callable[..., Relay], callback: str) -> None:
-    def fail(name: str) -> None:
-        if name == callback:
-            raise RuntimeError("broken")
-
-    store = Store()
-    with pytest.raises(ConsumerError, match=rf"on_{callback} failed.*broken"):
-        run(serve(), Mirror(fail), store)
-    assert not isinstance(store.checkpoint, StreamCheckpoint)
-
-
-def test_the_end_cannot_be_skipped(shop: World, serve: Callable[..., Relay]) -> None:
-    def skip(name: str) -> None:
-        if name in ("bootstrap_end", "checkpoint"):
-            raise Skip
-
-    store = Store()
-    run(serve(), Mirror(skip), store)
-    assert isinstance(store.checkpoint, StreamCheckpoint)
-
-
-def test_stopped_at_the_end_it_is_over(shop: World, serve: Callable[..., Relay]) -> None:
-    class Ending(Mirror):
-        def on_bootstrap_end(self, bootstrap: Any) -> Next | None:
-            super().on_bootstrap_end(bootstrap)
-            return Next.STOP
-
-    relay, mirror, store = serve(), Ending(), Store()
-    run(relay, mirror, store, until_head=False)
-    equals(shop, mirror)
-    assert isinstance(store.checkpoint, StreamCheckpoint)
-    assert pins(shop) == []
-
-
-def test_a_slow_consumer_keeps_its_lease(shop: World, serve: Callable[..., Relay]) -> None:
-    """The lease is a second; the consumer takes as long as it takes for two renewals of it to arrive."""
-    shop.settings["bootstrap"] = {"lease": "1s"}
-    shop.close()
-    renewed = threading.Semaphore(0)
-    original = Pins.renew
-
-    def noticed(self: Pins, pin_id: str) -> Any:
-        found = original(self, pin_id)
-        renewed.release()
-        return found
-
-    def slow(name: str) -> None:
-        if name == "bootstrap_events" and len(mirror.of(name)) == 1:
-            while renewed.acquire(blocking=False):
-                pass
-            for _ in range(4):
-                assert renewed.acquire(timeout=20)
-            shop.commit("orders", numbered(*range(9)))
-
-    mirror, store = Mirror(slow), Store()
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Pins, "renew", noticed)
-        run(serve(), mirror, store)
-    equals(shop, mirror)
-    assert len(mirror.of("bootstrap_start")) == 1
-
-
-@pytest.mark.parametrize("nth", [1, 2, 4])
-@pytest.mark.parametrize("error", [ScnAheadError, StreamChangedError])
-def test_a_checkpoint_that_a_restored_store_refuses_is_begun_anew(
-    shop: World, serve: Callable[..., Relay], nth: int, error: type[RelayError]
-) -> None:
-    """As a relay does whose catalog was restored from a backup while the consumer was in the middle of a bootstrap."""
-
-    class Refusing(Store):
-        left = nth
-
-        def save(self, checkpoint: Checkpoint) -> None:
-            self.left -= 1
-            if not self.left:
-                raise error("store checkpoint: the store was restored")
-            super().save(checkpoint)
-
-    mirror = Mirror()
-    run(serve(), mirror, Refusing())
-    equals(shop, mirror)
-    first, second = mirror.of("bootstrap_start")
-    assert (second.generation != first.generation, second.resumed) == (True, False)
