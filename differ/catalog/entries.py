@@ -35,8 +35,8 @@ def maybe_moment(text: str | None) -> datetime | None:
 class StreamEntry:
     """The SCN timeline: its id, the last SCN handed out, and the running hash over all windows.
 
-    floors: the number of the floor raised last. kept_after_scn, kept_after_chain: the last SCN that retention let go and
-    the chain there; 0 and GENESIS before the first. segment_bytes: of all segments that ever were.
+    floors: the number of the floor raised last. kept_after_scn, kept_after_chain: the last SCN that retention let go
+    and the chain there; 0 and GENESIS before the first. segment_bytes: of all segments that ever were.
     """
 
     stream_id: str
