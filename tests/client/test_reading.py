@@ -4,19 +4,8 @@ import pytest
 
 from differ.client import Client
 from differ.errors import ScnAheadError, ScnTooOldError, StreamChangedError, UsageError
-from tests.cycle.world import World, numbered
+from tests.cycle.world import World
 from tests.server.relay import Relay
-
-
-@pytest.fixture
-def shop(world: World) -> World:
-    """Two sources, three windows: orders 1..3, customers 4..5, orders 6..8 (delete, update, insert)."""
-    world.fed("orders")
-    world.fed("customers")
-    world.commit("orders", numbered("a", "b", "c"))
-    world.commit("customers", numbered("x", "y"))
-    world.commit("orders", [{"id": 1, "v": "a"}, {"id": 2, "v": "B"}, {"id": 4, "v": "d"}])
-    return world
 
 
 def test_events_are_those_of_the_project(shop: World, relay: Relay) -> None:

@@ -16,17 +16,6 @@ from tests.server.relay import Relay
 QUICK = Retries(attempts=3, first_seconds=0.001, most_seconds=0.01)
 
 
-@pytest.fixture
-def shop(world: World) -> World:
-    """Two sources, three windows: orders 1..3, customers 4..5, orders 6..8 (delete, update, insert)."""
-    world.fed("orders")
-    world.fed("customers")
-    world.commit("orders", numbered("a", "b", "c"))
-    world.commit("customers", numbered("x", "y"))
-    world.commit("orders", [{"id": 1, "v": "a"}, {"id": 2, "v": "B"}, {"id": 4, "v": "d"}])
-    return world
-
-
 def at(scn: int, act: Callable[[], Next | None]) -> Callable[[ChangeEvent], Next | None]:
     """An act at one SCN."""
     return lambda event: act() if event.scn == scn else None

@@ -3,10 +3,7 @@
 import ast
 import dataclasses
 import inspect
-import os
 import re
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -16,8 +13,7 @@ from differ.client import Client, Consumer, Events, Next, Pace, Retries
 from tests.cycle.conftest import world
 from tests.cycle.world import World
 from tests.docs.markdown import ROOT, blocks
-from tests.docs.test_python import MARK
-from tests.docs.test_readme import assert_shown
+from tests.docs.programs import run_programs
 from tests.server.conftest import serve
 from tests.server.relay import Relay
 
@@ -47,17 +43,8 @@ def test_every_block_runs_and_prints_what_is_shown(world: World, serve: Callable
         elif block.kind == "text output":
             shown[-1] = block.body
     assert len(programs) > 8
-    program = tmp_path / "program.py"
-    program.write_text(f"\nprint({MARK!r})\n".join(programs).replace("http://127.0.0.1:7070", serve().url))
-    done = subprocess.run(
-        [sys.executable, program],
-        cwd=tmp_path, env=os.environ, check=False, capture_output=True, text=True, timeout=100,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    printed = done.stdout.split(f"{MARK}\n")
-    assert len(printed) == len(programs)
-    for output, expected, body in zip(printed, shown, programs, strict=True):
-        assert_shown(output, expected, body)
+    here = serve().url
+    run_programs(tmp_path, [body.replace("http://127.0.0.1:7070", here) for body in programs], shown)
 
 
 @pytest.mark.parametrize("kind", [Client, Consumer, Events, Next, Pace, Retries])

@@ -2,10 +2,7 @@
 
 import dataclasses
 import inspect
-import os
 import re
-import subprocess
-import sys
 from pathlib import Path
 from typing import get_args
 
@@ -16,10 +13,9 @@ from differ.formats.registry import FORMATS
 from differ.model import ChangeEvent, CycleResult, CycleStatus
 from differ.project import Project
 from tests.docs.markdown import ROOT, blocks
-from tests.docs.test_readme import assert_shown
+from tests.docs.programs import run_programs
 
 PAGE = (ROOT / "docs/python.md").read_text(encoding="utf-8")
-MARK = "-- next block --"
 
 
 def public(kind: type) -> list[str]:
@@ -45,17 +41,7 @@ def test_every_block_runs_and_prints_what_is_shown(tmp_path: Path) -> None:
             assert (language, role) == ("text", "output"), block.kind
             shown[-1] = block.body
     assert len(programs) > 5
-    program = tmp_path / "program.py"
-    program.write_text(f"\nprint({MARK!r})\n".join(programs))
-    done = subprocess.run(
-        [sys.executable, program],
-        cwd=tmp_path, env=os.environ, check=False, capture_output=True, text=True, timeout=100,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    printed = done.stdout.split(f"{MARK}\n")
-    assert len(printed) == len(programs)
-    for output, expected, body in zip(printed, shown, programs, strict=True):
-        assert_shown(output, expected, body)
+    run_programs(tmp_path, programs, shown)
 
 
 @pytest.mark.parametrize("kind", [Project, CycleResult, RunOptions])

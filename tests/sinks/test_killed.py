@@ -1,33 +1,17 @@
 """A sink's process that is killed at any moment: the destination holds the source's state in the end."""
 
-import json
 import random
-import signal
 import sqlite3
-import subprocess
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.server.eventually import eventually
+from tests.sinks.killing import process, shuffled
 from tests.sinks.rig import Rig
 
 ROWS = 3_000
-
-
-@contextmanager
-def process(rig: Rig, sink: dict[str, Any]) -> Iterator[subprocess.Popen[bytes]]:
-    command = [sys.executable, "-m", "tests.sinks.killed", str(rig.world.folder), rig.url, json.dumps(sink)]
-    running = subprocess.Popen(command)
-    try:
-        yield running
-    finally:
-        running.send_signal(signal.SIGKILL)
-        running.wait()
 
 
 def query(file: Path, text: str) -> list[tuple[Any, ...]]:
@@ -62,13 +46,7 @@ def test_a_process_that_is_killed_again_and_again(rig: Rig, tmp_path: Path) -> N
         before = query(file, state)
         with process(rig, sink):
             eventually(lambda before=before: query(file, state) not in (before, [(None,)], []))
-        for n in chance.sample(sorted(rows), 400):
-            if chance.random() < 0.3:
-                del rows[n]
-            else:
-                rows[n] = chance.randrange(10**6)
-        rows |= {ROWS + n: n for n in chance.sample(range(ROWS), 100)}
-        rig.world.commit("orders", [{"id": n, "v": v} for n, v in sorted(rows.items())])
+        rig.world.commit("orders", shuffled(rows, chance, changed=400, fresh=ROWS))
     with process(rig, sink):
         eventually(lambda: dict(query(file, "SELECT id, v FROM orders")) == rows)
     assert len(query(file, "SELECT id FROM orders")) == len(rows), f"seed {seed}"

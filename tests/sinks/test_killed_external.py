@@ -1,13 +1,8 @@
 """A sink's process that is killed at any moment, with destinations whose checkpoint is written after the data."""
 
-import json
 import random
-import signal
-import subprocess
-import sys
 import urllib.error
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -15,21 +10,10 @@ from pymongo import MongoClient
 
 from tests.server.eventually import eventually
 from tests.servers import Elasticsearch
+from tests.sinks.killing import process, shuffled
 from tests.sinks.rig import Rig
 
 ROWS = 1_000
-
-
-@contextmanager
-def process(rig: Rig, sink: dict[str, Any]) -> Iterator[None]:
-    """A process that runs the sink, until it is killed."""
-    command = [sys.executable, "-m", "tests.sinks.killed", str(rig.world.folder), rig.url, json.dumps(sink)]
-    running = subprocess.Popen(command)
-    try:
-        yield
-    finally:
-        running.send_signal(signal.SIGKILL)
-        running.wait()
 
 
 def killed(
@@ -47,13 +31,7 @@ def killed(
         before = checkpoint()
         with process(rig, sink):
             eventually(lambda before=before: checkpoint() not in (before, None))
-        for n in chance.sample(sorted(rows), 200):
-            if chance.random() < 0.3:
-                del rows[n]
-            else:
-                rows[n] = chance.randrange(10**6)
-        rows |= {ROWS + n: n for n in chance.sample(range(ROWS), 100)}
-        rig.world.commit("orders", [{"id": n, "v": v} for n, v in sorted(rows.items())])
+        rig.world.commit("orders", shuffled(rows, chance, changed=200, fresh=ROWS))
     with process(rig, sink):
         eventually(lambda: state() == rows)
 
