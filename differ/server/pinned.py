@@ -125,11 +125,16 @@ class PinnedSource:
         return asked
 
     def location(self, cursor: str | None) -> int:
-        """The location that a page cursor stands for (None: the beginning); raises UsageError for a foreign one."""
+        """The location that a page cursor stands for (None: the beginning).
+
+        Raises UsageError for a foreign one, BootstrapGoneError where the pinned snapshot is not the one that it is of.
+        """
         if cursor is None:
             return 0
         found = PageCursor.parse(cursor)
-        if (found.pin, found.source, found.manifest) != (self.pin.id, self.source, self._manifest):
+        if (found.pin, found.source) == (self.pin.id, self.source) and found.manifest != self._manifest:
+            raise _gone(self.pin, self.source)  # The store was restored from a backup: its cycle is another one now.
+        if (found.pin, found.source) != (self.pin.id, self.source):
             raise UsageError(
                 f"bootstrap {self.pin.id}: the page cursor is of bootstrap {found.pin}, source {found.source}",
                 hint=f"go on where source {self.source} of this bootstrap stopped, or begin it without a cursor",

@@ -4,7 +4,7 @@ import io
 import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from differ.formats.frames import Frame, read_frames
 from differ.formats.partitions import Partitions
 from differ.relay.watcher import HeadWatcher
 from differ.server.app import build_app
+from differ.server.pinned import PageCursor
 from differ.server.services import Services
 from differ.server.serving import Serving
 from tests.cycle.world import DELTAS, World, numbered
@@ -293,6 +294,15 @@ def test_a_page_cursor_that_is_none_is_refused(server: Server, spoil: Callable[[
     error = server.refused("GET", path, 400, fields={"cursor": spoil(cursor)})
     assert error["code"] == "BAD_REQUEST"
     assert message in error["message"]
+
+
+def test_a_page_cursor_of_a_snapshot_that_a_restored_store_never_had_ends_the_bootstrap(server: Server) -> None:
+    """The pin is there, and a cycle of its number as well: another one, so the client must begin anew."""
+    pin = server.pin("orders")
+    path = f"/v1/bootstrap/{pin['id']}/orders"
+    cursor = PageCursor.parse(server.call("GET", path, fields={"limit": 1}).headers["Differ-Cursor"])
+    lost = replace(cursor, manifest="0" * len(cursor.manifest))
+    assert server.refused("GET", path, 410, fields={"cursor": lost.text})["code"] == "BOOTSTRAP_GONE"
 
 
 def test_a_page_cursor_of_another_bootstrap_or_source_is_refused(server: Server) -> None:
