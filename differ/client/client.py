@@ -91,14 +91,9 @@ class Client:
         stays away, UsageError for what makes no sense.
         """
         selection = Selection.of(sources, ops, partition)
-        backoff = self._backoff()
         transport = self._transport.another()
         try:
-            for item in read(
-                transport, selection, self._since(since, selection), backoff=backoff, until_head=not follow
-            ):
-                if not isinstance(item, Progress):
-                    yield Events(item.batch, item.cursor)
+            yield from self._read(transport, selection, since, self._backoff(), follow=follow)
         finally:
             transport.close()
 
@@ -122,10 +117,7 @@ class Client:
         stop = threading.Event()
 
         def items() -> Iterator[Events]:
-            start = self._since(since, selection)
-            for item in read(transport, selection, start, backoff=Backoff(self._retries, stop), until_head=not follow):
-                if not isinstance(item, Progress):
-                    yield Events(item.batch, item.cursor)
+            return self._read(transport, selection, since, Backoff(self._retries, stop), follow=follow)
 
         async for events in batches_async(items, transport, stop):
             for event in events:
@@ -246,6 +238,13 @@ class Client:
             until_head=plan.until_head,
             store=checkpoints,
         )
+
+    def _read(
+        self, transport: Transport, selection: Selection, since: Since, backoff: Backoff, *, follow: bool
+    ) -> Iterator[Events]:
+        for item in read(transport, selection, self._since(since, selection), backoff=backoff, until_head=not follow):
+            if not isinstance(item, Progress):
+                yield Events(item.batch, item.cursor)
 
     def _since(self, since: Since, selection: Selection) -> Cursor | int:
         if isinstance(since, Cursor | int):
