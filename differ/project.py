@@ -114,13 +114,17 @@ class Project:
         """One cycle of everything that is not paused, window after window; a failure does not stop the rest."""
         return [result for unit in self.units() for result in run_cycles(self.place, unit, options)]
 
-    def approve(self, source: str, *, cycle: int | None = None, hash: str | None = None) -> list[CycleResult]:
+    def approve(
+        self, source: str, *, cycle: int | None = None, hash: str | None = None, wait: bool = False
+    ) -> list[CycleResult]:
         """Commit what a guard holds; see `differ.cycle.ending.approve`."""
-        return approve(self.place, source, cycle=cycle, hash=hash)
+        return approve(self.place, source, cycle=cycle, hash=hash, wait=wait)
 
-    def reject(self, source: str, *, cycle: int | None = None, hash: str | None = None) -> list[CycleResult]:
+    def reject(
+        self, source: str, *, cycle: int | None = None, hash: str | None = None, wait: bool = False
+    ) -> list[CycleResult]:
         """Throw away what a guard holds; see `differ.cycle.ending.reject`."""
-        return reject(self.place, source, cycle=cycle, hash=hash)
+        return reject(self.place, source, cycle=cycle, hash=hash, wait=wait)
 
     def pause(self, source: str) -> None:
         """Leave the source out of the schedule and of `--all`; idempotent."""
@@ -312,7 +316,7 @@ class Project:
         if held:
             body["held"] = {
                 name: held.result.get(name)
-                for name in ("cycle", "reason", "hash", "inserts", "updates", "deletes", "rows")
+                for name in ("cycle", "reason", "hash", "inserts", "updates", "deletes", "rows", "schema_changes")
             }
         return body
 

@@ -26,6 +26,7 @@ Bound = tuple[int, str | None]
 
 def _options(function: Any) -> Any:
     for option in (
+        click.option("--wait", is_flag=True, help="Where another process scans the source, wait for it."),
         click.option("--yes", is_flag=True, help="Take what is held now, without asking."),
         click.option("--hash", "digest", metavar="HASH", help="The held cycle's hash, as 'differ status' shows it."),
         click.option("--cycle", type=click.IntRange(min=1), metavar="N", help="The held cycle's number."),
@@ -38,32 +39,32 @@ def _options(function: Any) -> Any:
 @command(example="differ approve --source orders --cycle 4 --hash 3c1f0a9be2d84756")
 @_options
 @click.pass_obj
-def approve(session: Session, source: str, cycle: int | None, digest: str | None, yes: bool) -> int:
+def approve(session: Session, source: str, cycle: int | None, digest: str | None, yes: bool, wait: bool) -> int:
     """Commit the cycle that a guard holds, with all of its consistency group.
 
     Without a terminal to ask on, --cycle and --hash are needed, or --yes to take whatever is held.
     """
-    return _end(session, "approve", source, cycle, digest, yes)
+    return _end(session, "approve", source, cycle, digest, yes, wait)
 
 
 @command(example="differ reject --source orders --cycle 4 --hash 3c1f0a9be2d84756")
 @_options
 @click.pass_obj
-def reject(session: Session, source: str, cycle: int | None, digest: str | None, yes: bool) -> int:
+def reject(session: Session, source: str, cycle: int | None, digest: str | None, yes: bool, wait: bool) -> int:
     """Throw away the cycle that a guard holds; the next scan compares with the same state as it did.
 
     Without a terminal to ask on, --cycle and --hash are needed, or --yes to take whatever is held.
     """
-    return _end(session, "reject", source, cycle, digest, yes)
+    return _end(session, "reject", source, cycle, digest, yes, wait)
 
 
-def _end(session: Session, verb: str, source: str, cycle: int | None, digest: str | None, yes: bool) -> int:
+def _end(session: Session, verb: str, source: str, cycle: int | None, digest: str | None, yes: bool, wait: bool) -> int:
     with session.open() as project:
         if (cycle is None or digest is None) and not yes:
             cycle, digest = _asked(session, project, verb, source, cycle, digest)
         with session.interrupts.shielded():
             end = project.approve if verb == "approve" else project.reject
-            results = end(source, cycle=cycle, hash=digest)
+            results = end(source, cycle=cycle, hash=digest, wait=wait)
         for result in results:
             print_result(session, result)
         return exit_code(results)
@@ -84,6 +85,8 @@ def _asked(session: Session, project: Project, verb: str, source: str, cycle: in
         return cycle if cycle is not None else held.cycle, digest  # refused by the project, in its words
     body = held.result
     terminal.note(f"{source} cycle {held.cycle} is held: {clean(str(body.get('reason')))}")
+    for change in body.get("schema_changes") or ():
+        terminal.note(f"its schema: {clean(str(change))}")
     terminal.note(
         f"it has {count(body.get('rows'))} rows: {count(body.get('inserts'))} inserts, "
         f"{count(body.get('updates'))} updates, {count(body.get('deletes'))} deletes, such as"

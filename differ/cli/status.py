@@ -96,6 +96,8 @@ def _print_held(terminal: Terminal, source: Mapping[str, Any]) -> None:
         f"  it has    {count(held['rows'])} rows  +{count(held['inserts'])} ~{count(held['updates'])} "
         f"-{count(held['deletes'])}"
     )
+    for change in held["schema_changes"] or ():
+        terminal.labelled("  schema    ", change)
     for verb, line in end_commands(source["source"], held["cycle"], held["hash"]).items():
         terminal.line(f"  {verb:<9} {line}")
 

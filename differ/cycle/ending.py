@@ -18,14 +18,17 @@ from differ.snapshots.manifest import read_manifest
 from differ.storage import verify
 
 
-def approve(place: Place, source: str, *, cycle: int | None = None, hash: str | None = None) -> list[CycleResult]:
+def approve(
+    place: Place, source: str, *, cycle: int | None = None, hash: str | None = None, wait: bool = False
+) -> list[CycleResult]:
     """Commit the held cycle of a source, with its window. cycle, hash: what the caller saw; None takes what is held.
+    wait: for a scan of the source that runs; it may find something else, and then nothing is committed.
 
     Raises HeldError when something else is held, the state moved on, or a part of its window ended otherwise;
     CorruptionError when its files are damaged.
     """
     entries = _held(place, source, cycle, hash)
-    with source_locks(place.catalog, place.locks, [entry.source for entry in entries]):
+    with source_locks(place.catalog, place.locks, [entry.source for entry in entries], wait=wait):
         entries = _held(place, source, cycle, hash)
         _check_whole(place, entries[0])
         proposals = [_proposal(place, entry) for entry in entries]
@@ -36,10 +39,12 @@ def approve(place: Place, source: str, *, cycle: int | None = None, hash: str | 
     return [CycleResult.from_json(body) for body in bodies]
 
 
-def reject(place: Place, source: str, *, cycle: int | None = None, hash: str | None = None) -> list[CycleResult]:
+def reject(
+    place: Place, source: str, *, cycle: int | None = None, hash: str | None = None, wait: bool = False
+) -> list[CycleResult]:
     """Throw the held cycle of a source away, with its window; the next scan compares with the same base."""
     entries = _held(place, source, cycle, hash)
-    with source_locks(place.catalog, place.locks, [entry.source for entry in entries]):
+    with source_locks(place.catalog, place.locks, [entry.source for entry in entries], wait=wait):
         results = []
         for entry in _held(place, source, cycle, hash):
             body = {**entry.result, "status": "rejected"}

@@ -2,6 +2,8 @@
 
 import pytest
 
+import differ
+from differ.catalog.locks import source_locks
 from tests.cli.seen import Seen
 from tests.cli.shop import Shop, table
 
@@ -37,6 +39,27 @@ def test_approve_by_cycle_and_hash(held: Shop) -> None:
     again = held.run("approve", "--source", "orders", "--yes")
     assert again.code == 2
     assert "nothing is held" in again.err
+
+
+def test_the_schema_that_changed_is_told_with_what_is_held(shop: Shop) -> None:
+    """A column whose type moved is why every row changed."""
+    shop.configure({"orders": table("orders", guards={"rows": {"min": 3}})})
+    shop.ok("scan", "--all")
+    shop.sql("DELETE FROM orders WHERE id > 1", "UPDATE orders SET status = x'00'")
+    assert shop.run("scan", "--all").code == 4
+    (found,) = shop.ok("status", "--json").document["sources"]
+    (change,) = found["held"]["schema_changes"]
+    assert change.startswith("column 'status' changed: ")
+    assert f"  schema    {change}" in shop.ok("status").out
+
+
+def test_approve_waits_for_a_scan_that_runs(held: Shop) -> None:
+    with differ.open(held.folder) as project:
+        with source_locks(project.catalog, project.place.locks, ["orders"]):
+            busy = held.run("approve", "--source", "orders", "--yes")
+            assert (busy.code, "--wait" in busy.err) == (6, True)
+            waiting = held.start("approve", "--source", "orders", "--yes", "--wait")
+        assert waiting.communicate(timeout=60)[0].startswith("orders  cycle 2  committed")
 
 
 def test_reject_leaves_everything_as_it_was(held: Shop) -> None:
