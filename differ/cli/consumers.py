@@ -96,7 +96,9 @@ def reset(session: Session, name: str) -> None:
     if session.as_json:
         session.terminal.json({"consumer": name, "reset": True})
     else:
-        session.terminal.line(f"{clean(name)} has no checkpoint any more; stop and start it, and it bootstraps")
+        is_sink = name.startswith("sink.")
+        then = "the sink bootstraps, at once where it runs" if is_sink else "stop and start it, and it bootstraps"
+        session.terminal.line(f"{clean(name)} has no checkpoint any more; {then}")
 
 
 @command(example="differ consumers remove index", help=LINES["remove"])

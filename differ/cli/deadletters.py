@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +18,7 @@ import click
 from differ.cli.command import Entry, LazyGroup, command
 from differ.cli.session import Session
 from differ.cli.table import Column, Table
+from differ.cli.terminal import duration
 from differ.errors import UsageError
 
 if TYPE_CHECKING:
@@ -64,9 +66,9 @@ def list_letters(session: Session, where: str | None) -> None:
         session.terminal.note("no events wait")
         return
     columns = [Column(title="sink"), Column(title="number", right=True), Column(title="SCN", right=True)]
-    columns += [Column(title=title) for title in ("source", "key", "at", "error")]
+    columns += [Column(title=title) for title in ("source", "key", "put aside", "error")]
     rows = [
-        [name, str(letter.number), str(letter.scn), letter.source, _key(letter.key), letter.at, letter.error]
+        [name, str(letter.number), str(letter.scn), letter.source, _key(letter.key), _age(letter.at), letter.error]
         for name, letter in found
     ]
     Table(session.terminal, columns).print(rows)
@@ -98,7 +100,7 @@ def replay(session: Session, sink: str, numbers: tuple[int, ...], everything: bo
     """
     from differ.sinks.replay import replay_letters
 
-    (box,) = _boxes(session, sink).values()
+    ((sink, box),) = _boxes(session, sink).items()
     done = replay_letters(session.settings(), sink, box, _numbers("replay", numbers, everything))
     if session.as_json:
         session.terminal.json(
@@ -154,8 +156,14 @@ def _boxes(session: Session, where: str | None) -> Mapping[str, DeadLetters]:
     folder = settings.storage.state / "dead-letters"
     names = {*settings.sinks, *(found.stem for found in folder.glob("*.jsonl"))}
     if where is not None and where not in names:
+        where = where.removeprefix("sink.").removeprefix("sinks.")  # As consumers and modules call it.
+    if where is not None and where not in names:
         raise UsageError(f"unknown sink {where!r}", hint=suggestion(where, names))
     return {name: DeadLetters(folder / f"{name}.jsonl") for name in sorted(names if where is None else [where])}
+
+
+def _age(at: str) -> str:
+    return f"{duration(max(0.0, (datetime.now(UTC) - datetime.fromisoformat(at)).total_seconds()))} ago"
 
 
 def _key(key: Mapping[str, Any]) -> str:

@@ -92,7 +92,7 @@ def _notes(entry: Mapping[str, Any]) -> list[str]:
         )
         notes += [f"{count(status[name])} {name}" for name in ("unmapped", "refused") if status[name]]
     if status.get("doing") == "standing by":
-        notes.append("standing by: another process writes")
+        notes.append("starts, or stands by while another process writes")
     if status.get("bootstrapping"):
         notes.append("bootstrapping")
     if status.get("down"):

@@ -46,8 +46,10 @@ def ask(
     hosts = [path for path, entries in found.items() if any(_is_meant(entry, module) for entry in entries)]
     if not hosts:
         known = sorted({entry["module"] for entry in everything})
+        meant = f"sinks.{str(module).removeprefix('sink.')}"
         raise UsageError(
-            f"{action} module {module!r}: no running process hosts it", hint=f"running: {', '.join(known)}"
+            f"{action} module {module!r}: no running process hosts it",
+            hint=f"did you mean {meant!r}?" if meant in known else f"hosted now: {', '.join(known)}",
         )
     answers = [_ask_one(path, action, module, ANSWER_SECONDS) for path in hosts]
     return [entry for entries in answers if entries for entry in entries]

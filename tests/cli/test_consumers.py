@@ -53,6 +53,10 @@ def test_show_reset_and_remove(shop: Shop) -> None:
     body = shop.ok("consumers", "show", "index", "--json").document
     assert (body["state"], body["scn"], body["behind"], body["checkpoint_age_seconds"]) == ("new", None, None, None)
     assert "nowhere yet" in shop.ok("consumers", "show", "index").out
+    assert "stop and start it" in shop.ok("consumers", "reset", "index").out
+    register(shop, "sink.copy", 2, "orders")
+    assert "at once where it runs" in shop.ok("consumers", "reset", "sink.copy").out
+    assert shop.ok("consumers", "remove", "sink.copy").code == 0
     assert shop.ok("consumers", "remove", "index").code == 0
     assert shop.ok("consumers", "list", "--json").document == {"consumers": []}
     assert "no consumer is registered" in shop.ok("consumers", "list").err

@@ -58,6 +58,9 @@ def test_what_is_refused_is_shown_replayed_or_dropped(refusing: Shop) -> None:
         caught_up(process, url, 8)
         assert copied(shop) == {1: "paid", 2: "paid", 3: "sent", 4: "paid", 5: "paid"}
         found = shop.ok("dead-letters", "list", "--json").document["dead_letters"]
+        for name in ("copy", "sink.copy", "sinks.copy"):  # as scheduler.yaml, consumers and modules call it
+            assert shop.ok("dead-letters", "list", name, "--json").document["dead_letters"] == found
+        assert "did you mean 'sinks.copy'?" in shop.run("modules", "pause", "copy").err
         assert {(one["sink"], one["number"], one["key"]["id"]) for one in found} == {("copy", 1, 1), ("copy", 2, 2)}
         row = shop.ok("dead-letters", "list", "copy").out.splitlines()[1]
         assert row.startswith("copy")

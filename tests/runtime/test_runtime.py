@@ -65,7 +65,7 @@ def test_the_scheduler_is_paused_resumed_stopped_and_started_from_outside(shop: 
         refused = shop.run("modules", "resume", "scheduler")
         assert (refused.code, "it is stopped" in refused.err) == (2, True)
         unknown = shop.run("modules", "stop", "relay")
-        assert (unknown.code, "running: scheduler" in unknown.err) == (2, True)
+        assert (unknown.code, "hosted now: scheduler" in unknown.err) == (2, True)
         sockets = list(control_folder(shop.folder / ".differ").iterdir())
         assert [path.stat().st_mode & 0o777 for path in sockets] == [0o600]
     assert states(shop) == []
