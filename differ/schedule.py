@@ -15,6 +15,7 @@ are made up for by one; when `stop` returns, no child is left.
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import random
@@ -306,7 +307,10 @@ class _Child:
         def log_lines() -> None:
             with pipe:
                 while line := pipe.readline(LINE_BYTES_MAX):
-                    logger.info("%s: %s", self._name, redact(line.decode("utf-8", "replace").rstrip()))
+                    text = redact(line.decode("utf-8", "replace").rstrip())
+                    if (told := _told(text)) is not None:
+                        level = logging.ERROR if told.startswith("error: ") else logging.INFO
+                        logger.log(level, "%s: %s", self._name, told)
 
         thread = threading.Thread(target=log_lines, name=f"log of {self._name}", daemon=True)
         thread.start()
@@ -334,6 +338,27 @@ class _Child:
         else:
             level, outcome = _OUTCOMES.get(code, (logging.ERROR, f"ended with the unknown exit code {code}"))
         logger.log(level, "scan %s: %s after %.1f s", self._name, outcome, seconds)
+
+
+def _told(line: str) -> str | None:
+    """A child's line as a person reads it; None for the JSON of an error, which stderr tells in words."""
+    try:
+        body = json.loads(line) if line.startswith("{") else None
+    except ValueError:
+        return line
+    if not isinstance(body, dict):
+        return line
+    if set(body) == {"error"}:
+        return None
+    if not {"source", "cycle", "status", "rows"} <= set(body):
+        return line
+    told = f"{body['source']} cycle {body['cycle']} {body['status']}"
+    if body["rows"] is not None:
+        told += f", {body['rows']} rows +{body.get('inserts')} ~{body.get('updates')} -{body.get('deletes')}"
+    if body.get("scn_first") is not None:
+        told += f", SCN {body['scn_first']}..{body['scn_last']}"
+    notes = [*(body.get("schema_changes") or ()), *filter(None, [body.get("reason"), body.get("error")])]
+    return "; ".join([told, *map(str, notes)])
 
 
 def _signal_name(number: int) -> str:

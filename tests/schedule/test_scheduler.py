@@ -1,5 +1,6 @@
 """The running scheduler, with small programs in the place of `differ scan`."""
 
+import json
 import logging
 import os
 import select
@@ -15,6 +16,7 @@ import pytest
 
 from differ.config import load
 from differ.errors import register_secret
+from differ.model import CycleResult
 from differ.schedule import Scheduler
 
 DEADLINE_SECONDS = 30.0
@@ -93,6 +95,20 @@ def test_output_that_is_no_text_or_has_no_end_of_line_is_logged(tmp_path: Path, 
     with running(tmp_path, program, source("orders")):
         journal.await_line("finished")
     assert sum(line.count("x") for line in journal.lines) >= 200_000
+
+
+def test_the_result_of_a_scan_is_told_in_words(tmp_path: Path, journal: Journal) -> None:
+    result = CycleResult(source="orders", cycle=7, status="committed", rows=3, inserts=1, scn_first=8, scn_last=8)
+    error = {"error": {"message": "no such table", "hint": None, "exit_code": 3}}
+    lines = [json.dumps(result.to_json()), json.dumps(error), "{not json", '{"of": "a plugin"}']
+    program = f"import sys; print(*{lines!r}, sep='\\n'); sys.exit('error: no such table')"
+    with running(tmp_path, program, source("orders")):
+        journal.await_line("after")
+    assert journal.has("INFO orders: orders cycle 7 committed, 3 rows +1 ~0 -0, SCN 8..8")
+    assert journal.has("ERROR orders: error: no such table")
+    assert not journal.has('"message"')
+    assert journal.has("INFO orders: {not json")
+    assert journal.has('INFO orders: {"of": "a plugin"}')
 
 
 @pytest.mark.parametrize(
