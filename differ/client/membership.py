@@ -78,7 +78,7 @@ class Membership:
         clock: Callable[[], float] = awake_and_asleep,
     ) -> None:
         self.member = str(uuid.uuid4())
-        self._transport, self._group = transport, group
+        self._transport, self.group = transport, group
         self._asked = {"sources": list(sources), "exclusive": exclusive, "client": client_name()}
         if lease_seconds is not None:
             self._asked["lease_seconds"] = lease_seconds
@@ -114,7 +114,7 @@ class Membership:
             raise self._error
         if self._clock() >= self._until:
             raise FencedError(
-                f"member {self.member} of consumer group {self._group}: the relay did not answer within the lease of "
+                f"member {self.member} of consumer group {self.group}: the relay did not answer within the lease of "
                 f"{self._lease_seconds:g} s",
                 hint="join again and start from the stored checkpoints",
             )
@@ -145,7 +145,7 @@ class Membership:
             backoff.reset()
         self._take(answer, sent, frozenset())
         self._quick = self._transport.another(read_seconds=self._lease_seconds / BEATS)
-        self._thread = threading.Thread(target=self._beat, name=f"heartbeat-{self._group}", daemon=True)
+        self._thread = threading.Thread(target=self._beat, name=f"heartbeat-{self.group}", daemon=True)
         self._thread.start()
         return self.share
 
@@ -162,7 +162,7 @@ class Membership:
             tokens = self._share.tokens
         if foreign := sorted(checkpoints.keys() - tokens.keys()):
             raise FencedError(
-                f"member {self.member} of consumer group {self._group}: partition {foreign[0]} is not its own",
+                f"member {self.member} of consumer group {self.group}: partition {foreign[0]} is not its own",
                 hint="join again and start from the stored checkpoints",
             )
         numbers: dict[Checkpoint, list[int]] = defaultdict(list)
@@ -174,7 +174,7 @@ class Membership:
             "checkpoints": {_ranges(chosen): checkpoint.to_json() for checkpoint, chosen in numbers.items()},
         }
         try:
-            self._transport.call("PUT", f"/v1/consumers/{segment(self._group)}", body=body, backoff=backoff)
+            self._transport.call("PUT", f"/v1/consumers/{segment(self.group)}", body=body, backoff=backoff)
         except FencedError as error:
             self._fail(error)
             raise
@@ -230,7 +230,7 @@ class Membership:
                 return True
             if self._ended.is_set():
                 return False
-            log.warning("consumer group %s: heartbeat: %s", self._group, error.message)
+            log.warning("consumer group %s: heartbeat: %s", self.group, error.message)
             return False
         return True
 
@@ -268,7 +268,7 @@ class Membership:
             self._changed.notify_all()
 
     def _path(self, action: str) -> str:
-        return f"/v1/consumer-groups/{segment(self._group)}/{action}"
+        return f"/v1/consumer-groups/{segment(self.group)}/{action}"
 
 
 def _parsed(answer: Any) -> tuple[Share, float]:

@@ -81,7 +81,7 @@ class Shared:
                 seat.release(share.revoked)
                 continue
             if dict(share.tokens) != self._tokens:
-                log.info("consumer group: %d of %d partitions are ours", len(share.tokens), VIRTUAL)
+                log.info("consumer group %s: %d of %d partitions are ours", seat.group, len(share.tokens), VIRTUAL)
                 try:
                     self._take_up(share.tokens, share.checkpoints)
                 except FencedError:

@@ -96,7 +96,10 @@ class Troubles:
         if events == 1:
             event = last
         answer = None if failure.told or isinstance(error, Retry) else self._on_error(error, event)
-        log.warning("%s: %s failed%s: %s", self._consumer, failure.callback, _at(event), error_text(error))
+        if isinstance(error, Retry):
+            log.warning("%s: %s is tried again: %s", self._consumer, failure.callback, error)
+        else:
+            log.warning("%s: %s failed%s: %s", self._consumer, failure.callback, _at(event), error_text(error))
         if answer is Next.STOP:
             return Next.STOP
         if answer is Next.SKIP and event is not None:

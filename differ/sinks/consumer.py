@@ -157,9 +157,9 @@ class SinkConsumer(Consumer):
             raise TakenOverError(error.message, hint=error.hint) from error
         except SinkUnavailableError as error:
             self.status.is_down(error)
-            log.warning("sink %s: %s", self._settings.name, error.message)
             raise Retry(error.message) from error
-        self.status.is_up()
+        if (seconds := self.status.is_up()) is not None:
+            log.info("sink %s: its destination answers again, after %.0f s", self._settings.name, seconds)
 
     def forget(self) -> None:
         """Drop what was gathered and not written."""

@@ -304,7 +304,9 @@ class MongoSink(StateSink):
         code = error.code if isinstance(error, OperationFailure) else None
         passing = isinstance(error, PyMongoError) and (error.timeout or error.has_error_label("RetryableWriteError"))
         if isinstance(error, ConnectionFailure) or passing or code in TRANSIENT:
-            return SinkUnavailableError(f"{where}: the server cannot be reached: {type(error).__name__}")
+            why = str(error).partition(",")[0].partition(" (configured")[0]  # host:port and the system's word for it
+            why = why if isinstance(error, ConnectionFailure) else type(error).__name__
+            return SinkUnavailableError(f"{where}: the server cannot be reached: {why}")
         if code in (13, 18):
             return SinkError(f"{where}: the server refuses it ({code})", hint="check user, password and their rights")
         return SinkError(f"{where}: {type(error).__name__}{'' if code is None else f' {code}'}")

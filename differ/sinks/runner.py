@@ -21,7 +21,7 @@ from differ.config.sink import SinkSettings
 from differ.errors import ConsumerError, DifferError, FencedError
 from differ.sinks.contract import Sink, SinkContext
 from differ.sinks.registry import make_sink
-from differ.sinks.status import SinkStatus
+from differ.sinks.status import SinkStatus, told
 
 if TYPE_CHECKING:
     from differ.client.client import Client
@@ -125,9 +125,8 @@ class SinkRunner:
             except DifferError as error:
                 if not self._passes(error):
                     self._failure = error
-                    log.error("sink %s: %s", self._sink.name, error)
                     return
-                log.warning("sink %s: %s", self._sink.name, error.message)
+                log.warning("%s", told(self._sink.name, error.message))
                 backoff.wait(error, bounded=False)
             except BaseException as error:
                 self._failure = error
@@ -156,7 +155,8 @@ class SinkRunner:
         transport = Transport(self._settings.relay.reach, token=relay_token(self._settings))
 
         def loaded(checkpoint: Checkpoint | None) -> None:
-            self._status.is_up()
+            if (seconds := self._status.is_up()) is not None:
+                log.info("sink %s: goes on, after %.0f s", self._sink.name, seconds)
             self._status.checkpoint = checkpoint
             self._status.leads = True
             backoff.reset()

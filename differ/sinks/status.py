@@ -12,6 +12,11 @@ from differ.formats.checkpoint import BootstrapCheckpoint, Checkpoint
 from differ.sinks.contract import Change
 
 
+def told(sink: str, text: str) -> str:
+    """A line of the log about a sink: its name stands in it once."""
+    return text if text.startswith(f"sink {sink}: ") else f"sink {sink}: {text}"
+
+
 @dataclass(kw_only=True)
 class SinkStatus:
     """Counts since the sink was started.
@@ -49,9 +54,10 @@ class SinkStatus:
         if self.down_since is None:
             self.down_since = self.clock()
 
-    def is_up(self) -> None:
-        """It answered."""
-        self.down = self.down_since = None
+    def is_up(self) -> float | None:
+        """It answered. Returns for how many seconds it had not, None where it was not down."""
+        since, self.down, self.down_since = self.down_since, None, None
+        return None if since is None else self.clock() - since
 
     def to_json(self) -> dict[str, Any]:
         """The counts as a JSON object; `scn` is of the last checkpoint."""

@@ -1,5 +1,7 @@
 """A sink that runs: it follows, bootstraps, waits for what is down, puts aside what is refused, and stands by."""
 
+import logging
+
 import pytest
 
 from differ.client import DeadLetters
@@ -41,8 +43,9 @@ def test_it_goes_on_where_it_stood(rig: Rig) -> None:
 
 
 @pytest.mark.parametrize("state", ["streaming", "bootstrapping"])
-def test_a_destination_that_is_down_is_waited_for(rig: Rig, state: str) -> None:
-    """However often it is tried: nothing is lost, and another sink is not held up."""
+def test_a_destination_that_is_down_is_waited_for(rig: Rig, state: str, caplog: pytest.LogCaptureFixture) -> None:
+    """However often it is tried: nothing is lost, and another sink is not held up. The log tells when it is back."""
+    caplog.set_level(logging.INFO, "differ")
     rig.world.commit("orders", numbered(1, 2, 3))
     sink = rig.sink(start="oldest" if state == "streaming" else "bootstrap")
     other = rig.sink("other", start="oldest")
@@ -59,6 +62,8 @@ def test_a_destination_that_is_down_is_waited_for(rig: Rig, state: str) -> None:
     rig.until_head(runner)
     assert place.state("orders") == numbered(1, 5)
     assert runner.status()["down"] is None
+    assert any(message.startswith("sink search: ") and ", after " in message for message in caplog.messages)
+    assert not any("sink search: sink search: " in message for message in caplog.messages)
     assert rig.place(other).state("orders") == numbered(1, 5)
 
 
