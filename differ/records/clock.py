@@ -24,7 +24,7 @@ def datetime_text(value: datetime) -> str:
     if value.tzinfo is not None:
         value, zone = value.astimezone(UTC), "Z"
     nanos = value.microsecond * 1000 + int(getattr(value, "nanosecond", 0))
-    return f"{date_text(value)}T{value:%H:%M:%S}{_fraction(nanos)}{zone}"
+    return f"{value.isoformat()[:19]}{_fraction(nanos)}{zone}"
 
 
 def date_text(value: date) -> str:

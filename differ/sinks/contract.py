@@ -45,9 +45,10 @@ from differ.records.types import LogicalType
 Document: TypeAlias = Mapping[str, Any]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class Change:
-    """One change of one key, mapped to what the destination stores.
+    """One change of one key, mapped to what the destination stores. Nobody changes one; frozen, it would take three
+    times as long to make, and one is made for every event.
 
     op: what happened to the record at the destination's end; an update after which the record maps to nothing is a
     delete for a StateSink. key: the key columns under the destination's names, in key order. document: the whole

@@ -29,11 +29,18 @@ from differ.sinks.contract import Change, Document
 
 JsonForm: TypeAlias = Literal["extended", "simple"]
 _Types: TypeAlias = Mapping[str, LogicalType]
+_BY_TYPE = frozenset({"json", "list", "struct", "map", "decimal"})
+"""Of all other types a value says itself how it is written."""
+_encode = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode
 
 
 def plain_document(document: Document, types: _Types, form: JsonForm = "extended") -> dict[str, Any]:
-    """The document with plain JSON values. types: of its fields, where known. One Python call a value."""
-    return {name: plain_value(value, types.get(name), form) for name, value in document.items()}
+    """The document with plain JSON values. types: of its fields, where known. One Python call a value that is no text;
+    a text is itself under every type."""
+    return {
+        name: value if type(value) is str else plain_value(value, types.get(name), form)
+        for name, value in document.items()
+    }
 
 
 def key_text(change: Change) -> str:
@@ -46,7 +53,8 @@ def key_text(change: Change) -> str:
 
 def plain_key(change: Change) -> dict[str, Any]:
     """The key with plain JSON values, as it stands in its text: decimals in normal form, no two json values alike."""
-    return {name: _key_value(value, change.types.get(name)) for name, value in sorted(change.key.items())}
+    types = change.types
+    return {name: _key_value(value, types.get(name)) for name, value in sorted(change.key.items())}
 
 
 def shown_key(change: Change) -> dict[str, Any]:
@@ -56,7 +64,7 @@ def shown_key(change: Change) -> dict[str, Any]:
 
 def canonical_json(value: Any) -> str:
     """JSON without spaces. Half a surrogate pair, which UTF-8 may not hold, is written as an escape with the rest."""
-    text = json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    text: str = _encode(value)
     try:
         text.encode()
     except UnicodeEncodeError:
@@ -66,7 +74,7 @@ def canonical_json(value: Any) -> str:
 
 def plain_value(value: Any, type_: LogicalType | None = None, form: JsonForm = "extended") -> Any:
     """One value as `json.dumps` takes it. Raises RecordError for a Python class without JSON form."""
-    if type_ is not None and value is not None:
+    if type_ is not None and type_.kind in _BY_TYPE and value is not None:
         match type_.kind:
             case "json":
                 return _simple(value) if form == "simple" else relaxed_value(canonical_text(value))

@@ -25,6 +25,7 @@ class PostgreSQLWriter(Writer):
     def __init__(self, connection: sa.Connection) -> None:
         super().__init__(connection)
         self._made: set[str] = set()
+        self._filled: dict[str, Any] = {}
 
     def upsert(self, table: sa.Table, key: Sequence[str], columns: Sequence[str], rows: Rows) -> None:
         """See `Writer.upsert`."""
@@ -64,7 +65,10 @@ class PostgreSQLWriter(Writer):
                 f" AS SELECT {names} FROM {target} WITH NO DATA"
             )
             self._made.add(staged)
-        self.connection.exec_driver_sql(f"TRUNCATE {staged}")
+        transaction = self.connection.get_transaction()
+        if self._filled.get(staged) is transaction:
+            self.connection.exec_driver_sql(f"TRUNCATE {staged}")
+        self._filled[staged] = transaction
         driver: Any = self.connection.connection.driver_connection
         # Without parameters psycopg takes a percent sign for itself, where SQLAlchemy's quoting has doubled it.
         statement = f"COPY {staged} ({names}) FROM STDIN".replace("%%", "%")
