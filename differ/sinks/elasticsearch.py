@@ -158,10 +158,8 @@ class ElasticsearchSink(StateSink):
     def _ready(self, changes: Sequence[Change], book: SearchBook, indices: SearchIndices) -> dict[str, str]:
         """The alias of each source; a new source gets one. An alias that was there once and is not is an error."""
         known = set(book.fields.get("sources", ()))
-        names = {
-            change.source: indices.ready(change.source, change.stream, known=change.source in known)
-            for change in changes
-        }
+        places = {(change.source, change.stream) for change in changes}
+        names = {source: indices.ready(source, stream, known=source in known) for source, stream in places}
         if names.keys() - known:
             book.note(sources=sorted(known | names.keys()))
         return names
@@ -212,7 +210,8 @@ class ElasticsearchSink(StateSink):
         }  # fmt: skip
         if change.document is not None:
             body = spread(plain_document(change.document, change.types, "simple"), self.options.spread)
-            action |= {"_op_type": "index", "_source": {name: body[name] for name in body if name != "_id"}}
+            body.pop("_id", None)
+            action |= {"_op_type": "index", "_source": body}
         return action
 
     def _reason(self, change: Change, result: dict[str, Any]) -> str | None:
