@@ -55,7 +55,9 @@ def check(session: Session) -> None:
         session.terminal.json({"ok": True, "project": str(settings.project), **body})
     else:
         sources = count(body["sources"]) + (" source" if body["sources"] == 1 else " sources")
-        session.terminal.line(f"{settings.project / 'scheduler.yaml'} is valid: {sources}")
+        number = len(settings.sinks)
+        sinks = f", {count(number)} sink{'' if number == 1 else 's'}" if number else ""
+        session.terminal.line(f"{settings.project / 'scheduler.yaml'} is valid: {sources}{sinks}")
 
 
 def _sinks(settings: Settings) -> dict[str, DifferError]:

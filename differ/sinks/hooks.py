@@ -33,10 +33,10 @@ class HookError(SinkError):
 class Hooks:
     """The hooks of one sink, loaded; `before` and `after` give the record on where there is none."""
 
-    def __init__(self, settings: HookSettings, project: Path) -> None:
-        """Load the functions. Raises ConfigError, SinkError naming file, line and cause."""
-        self._before = _load(settings.before, project, "hooks.before")
-        self._after = _load(settings.after, project, "hooks.after")
+    def __init__(self, settings: HookSettings, project: Path, *, sink: str) -> None:
+        """Load the functions. Raises ConfigError, SinkError naming sink, file, line and cause."""
+        self._before = _load(settings.before, project, f"sink {sink}: hooks.before")
+        self._after = _load(settings.after, project, f"sink {sink}: hooks.after")
 
     def __bool__(self) -> bool:
         """Whether there is any hook."""

@@ -31,7 +31,7 @@ class Mapper:
     def __init__(self, settings: SinkSettings, project: Path, *, holds_state: bool) -> None:
         """holds_state: for a StateSink. Raises ConfigError, SinkError for hooks that cannot be loaded."""
         self._mapping = DocumentMapping(settings.mapping, settings.sources)
-        self._hooks = Hooks(settings.hooks, project)
+        self._hooks = Hooks(settings.hooks, project, sink=settings.name)
         self._holds_state = holds_state
         self._plans: dict[tuple[str, int, tuple[str, ...]], tuple[Schema, Plan]] = {}
         self.unmapped = 0

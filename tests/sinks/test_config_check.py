@@ -20,7 +20,7 @@ def checked(folder: Path, **sink: Any) -> tuple[int, str]:
     [
         ({"kind": "consol"}, "sink look: kind 'consol': there is no such sink; did you mean 'console'?"),
         ({"kind": "console", "options": {"formt": 1}}, "sink look: options.formt: unknown key; did you mean 'format'?"),
-        ({"kind": "console", "hooks": {"after": "gone.py:x"}}, "hooks.after: there is no file"),
+        ({"kind": "console", "hooks": {"after": "gone.py:x"}}, "sink look: hooks.after: there is no file"),
         ({"kind": "console", "hooks": {"after": "mapping.py:VALUE"}}, "it is no function"),
         ({"kind": "console", "mapping": {"sources": {"items": {}}}}, "'mapping' has rules for 'items'"),
         ({"kind": "console", "bootstrap": "never"}, "set start: oldest or start: head"),

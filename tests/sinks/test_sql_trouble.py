@@ -50,6 +50,16 @@ def test_a_wrong_password_is_for_a_person(mariadb_url: str, tmp_path: Path) -> N
     assert "wr0ng-secret" not in str(caught.value)
 
 
+@pytest.mark.parametrize("wrong", [{"database": "nowhere"}, {"username": "nobody"}])
+def test_a_database_or_user_that_is_not_there_is_for_a_person(
+    postgresql_url: str, tmp_path: Path, wrong: dict[str, str]
+) -> None:
+    """psycopg tells it in words alone, like a server that is down."""
+    with pytest.raises(SinkError, match="does not exist") as caught:
+        opened(tmp_path, sa.make_url(postgresql_url).set(**wrong).render_as_string(hide_password=False))
+    assert not isinstance(caught.value, SinkUnavailableError)
+
+
 def test_a_locked_file_is_waited_for(tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path}/shop.db"
     found = opened(tmp_path, url, connect_args={"timeout": 0.05})

@@ -21,6 +21,11 @@ from differ.errors import DifferError, SinkError, SinkUnavailableError
 from differ.sinks.contract import RefusedError
 
 CAUSE_CHARACTERS_MAX = 300
+_LOGIN = re.compile(
+    r"password|authentication|no pg_hba\.conf entry|FATAL: +(?:database|role) .* (?:does not exist|is not permitted)"
+    r"|FATAL: +permission denied for database"
+)
+"""While it connects psycopg has no SQLSTATE, only the server's words."""
 _EXTRAS = {"psycopg": "postgresql", "MySQLdb": "mariadb"}
 _DRIVERS = ("sqlite3", "psycopg", "psycopg2", "MySQLdb", "pymysql")
 
@@ -96,7 +101,7 @@ def _classify(error: Any, kind: str, invalidated: bool) -> tuple[type[SinkError]
     number = error.args[0] if error is not None and error.args else None
     if isinstance(number, int) and number:
         return _chosen(number in _MY_DOWN, number in _MY_REFUSED), str(number)
-    if "password" in str(error) or "authentication" in str(error):
+    if _LOGIN.search(str(error)):
         return SinkError, "28"
     down = invalidated or kind in ("OperationalError", "InterfaceError")
     return _chosen(down, kind in ("DataError", "IntegrityError")), ""
