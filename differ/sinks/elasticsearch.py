@@ -27,6 +27,7 @@ from differ.sinks.contract import Change, Generation, RefusedError, SinkContext,
 from differ.sinks.extras import driver
 from differ.sinks.places import place, spread, told_apart
 from differ.sinks.plain import key_text, plain_document
+from differ.sinks.searchreasons import field_at_fault
 
 if TYPE_CHECKING:
     from elasticsearch import Elasticsearch
@@ -226,7 +227,8 @@ class ElasticsearchSink(StateSink):
             raise indices.gone(change.source)
         if status in _PASSING or status >= 500:
             raise SinkUnavailableError(f"sink {self.context.name}: the server cannot take more now: {kind}")
-        return f"status {status}, {kind}"
+        fault = field_at_fault(error)
+        return f"status {status}, {kind}" + (f": {fault}" if fault else "")
 
     # -- bootstrap --------------------------------------------------------------------------------------------
 

@@ -252,6 +252,7 @@ def test_refused_documents_are_named_and_the_others_written(server: SearchServer
     ((refused, reason),) = caught.value.refused
     assert refused == changes[1]
     assert reason.startswith("status 400, ")
+    assert "size" in reason
     assert "secret" not in str(caught.value) + reason
     assert sink.load() == stood
     assert len(documents(server, index)) == 2
