@@ -45,7 +45,6 @@ from differ.records.types import (
 )  # fmt: skip
 
 _INT64 = 2**63
-_NANO = 1_000_000_000
 # Narrow classes first: bool is an int, datetime a date, Binary bytes, Code a str.
 _KINDS: tuple[tuple[type, str], ...] = (
     (type(None), "null"), (bool, "bool"), (bson.Code, "json"), (bson.Binary, "json"), (int, "int"), (float, "float"),

@@ -22,7 +22,6 @@ from differ.schedule import COMMAND
 log = logging.getLogger(__name__)
 
 LINE_BYTES_MAX = 1 << 20
-KILL_SECONDS = 2.0
 
 
 class Scans:

@@ -83,6 +83,8 @@ class Snapshot:
 
     @contextmanager
     def reading(self) -> Iterator[None]:
+        """Around whatever reads files of the snapshot: where retention let it go meanwhile, say so, not that it is
+        damaged."""
         try:
             yield
         except CorruptionError as error:
