@@ -6,7 +6,7 @@ It reads and writes the project's own database, so it works also while no relay 
 from __future__ import annotations
 
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -45,10 +45,11 @@ def list_consumers(session: Session) -> None:
     """See LINES."""
     with session.open() as project:
         found = project.following()
+        sinks = project.settings.sinks
     if session.as_json:
         session.terminal.json({"consumers": found})
     elif found:
-        print_consumers(session.terminal, found)
+        print_consumers(session.terminal, found, sinks)
     else:
         session.terminal.note("no consumer is registered; one that keeps its checkpoint on the relay registers itself")
 
@@ -115,8 +116,8 @@ def remove(session: Session, name: str) -> None:
         session.terminal.line(f"{clean(name)} is removed; if it still runs, it registers itself again")
 
 
-def print_consumers(terminal: Terminal, found: Sequence[Mapping[str, Any]]) -> None:
-    """A table of consumers; also part of `differ status`."""
+def print_consumers(terminal: Terminal, found: Sequence[Mapping[str, Any]], sinks: Collection[str]) -> None:
+    """A table of consumers; also part of `differ status`. sinks: the names of those that are configured."""
     columns = [
         Column(title="consumer"),
         Column(title="kind"),
@@ -134,7 +135,7 @@ def print_consumers(terminal: Terminal, found: Sequence[Mapping[str, Any]]) -> N
             count(body["scn"]),
             count(body["behind"]["events"] if body["behind"] else None),
             _age(body),
-            _notes(body),
+            _notes(body, sinks),
         ]
         for body in found
     ]
@@ -153,8 +154,10 @@ def unknown(project: Project, name: str) -> UsageError:
     return UsageError(f"there is no consumer {name!r}", hint=suggestion(name, names))
 
 
-def _notes(body: Mapping[str, Any]) -> list[str]:
+def _notes(body: Mapping[str, Any], sinks: Collection[str]) -> list[str]:
     notes = [f"sources {', '.join(body['sources'])}"] if body["sources"] else []
+    if body["kind"] == "sink" and body["name"].removeprefix("sink.") not in sinks:
+        notes.append("not in scheduler.yaml")
     if body["behind"] and body["behind"]["events"]:
         notes.append(f"the first waits for {duration(body['behind']['seconds'])}")
     return notes

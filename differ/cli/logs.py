@@ -81,7 +81,8 @@ def start_logging(verbosity: int, form: str, *, chatty: bool) -> None:
         quiet = level <= 0
         logging.getLogger(name).setLevel(logging.CRITICAL if quiet else logging.NOTSET)
     # The schedule says itself, in its own words, which turns it skips.
-    logging.getLogger("apscheduler").setLevel(logging.NOTSET if level > 1 else logging.ERROR)
+    for name in ("apscheduler", "elastic_transport"):  # What they warn of, differ tells in its own words.
+        logging.getLogger(name).setLevel(logging.NOTSET if level > 1 else logging.ERROR)
     logging.captureWarnings(True)
 
 

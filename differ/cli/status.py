@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -28,10 +28,10 @@ def status(session: Session) -> None:
         if session.as_json:
             session.terminal.json(body)
             return
-        _print_status(session.terminal, body)
+        _print_status(session.terminal, body, project.settings.sinks)
 
 
-def _print_status(terminal: Terminal, body: Mapping[str, Any]) -> None:
+def _print_status(terminal: Terminal, body: Mapping[str, Any], sinks: Collection[str]) -> None:
     sources = body["sources"]
     terminal.line(f"head SCN {count(body['head_scn'])}  stream {body['stream']}")
     if not sources:
@@ -58,7 +58,7 @@ def _print_status(terminal: Terminal, body: Mapping[str, Any]) -> None:
         terminal.labelled("consumers: ", body["consumers_error"])
     if body["consumers"]:
         terminal.line()
-        print_consumers(terminal, body["consumers"])
+        print_consumers(terminal, body["consumers"], sinks)
 
 
 def _status_row(source: Mapping[str, Any]) -> Sequence[Cell]:

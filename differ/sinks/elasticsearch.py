@@ -17,6 +17,7 @@ import logging
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from urllib.parse import urlsplit
 
 from pydantic import Field
 
@@ -300,7 +301,8 @@ class ElasticsearchSink(StateSink):
                 return SinkError(f"{where}: the server refuses it: {status}", hint="check the credentials' rights")
             return SinkError(f"{where}: the server refuses it: {_kind(error)}")
         if isinstance(error, ConnectionError | ConnectionTimeout):
-            return SinkUnavailableError(f"{where}: the server cannot be reached: {type(error).__name__}")
+            hosts = ", ".join(urlsplit(url).netloc.rpartition("@")[2] for url in self.options.url)
+            return SinkUnavailableError(f"{where}: the server cannot be reached: {hosts}: {type(error).__name__}")
         return SinkError(f"{where}: {type(error).__name__}")
 
 

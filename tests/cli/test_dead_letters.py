@@ -88,6 +88,13 @@ def test_what_is_refused_is_shown_replayed_or_dropped(refusing: Shop) -> None:
         assert "no events wait" in shop.ok("dead-letters", "list").err
         assert 'differ_dead_letters{consumer="copy"} 0.0' in call(f"{url}/metrics").text
 
+    for command in (["consumers", "list"], ["status"]):
+        assert "not in scheduler.yaml" not in shop.ok(*command).out
+    shop.configure({"orders": table("orders")})
+    for command in (["consumers", "list"], ["status"]):
+        row = next(line for line in shop.ok(*command).out.splitlines() if line.startswith("sink.copy"))
+        assert "not in scheduler.yaml" in row
+
 
 class Picky(Consumer):
     """It cannot bear one key."""

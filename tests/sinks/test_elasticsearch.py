@@ -18,6 +18,7 @@ from differ.sinks.plain import plain_document
 from differ.testing.sinks import Feed, StateSinkConformance
 from tests.servers import Elasticsearch, OpenSearch
 from tests.servers.elasticsearch import SearchServer
+from tests.servers.ports import free_port
 from tests.sinks.answering import Answer, HTTPServer
 from tests.sinks.feeding import changed, made
 
@@ -300,3 +301,12 @@ def test_options_are_checked(tmp_path: Path) -> None:
         made(ElasticsearchSink, tmp_path, {"url": "http://x", "index": "all"}, sources="orders,items")
     with pytest.raises(ConfigError, match=r"options\.index"):
         made(ElasticsearchSink, tmp_path, {"url": "http://x", "index": "Capital"})
+
+
+def test_a_server_that_is_away_is_named_without_its_password(tmp_path: Path) -> None:
+    away = f"127.0.0.1:{free_port()}"
+    sink = made(ElasticsearchSink, tmp_path, {"url": f"http://user:very-secret@{away}"})
+    with pytest.raises(SinkUnavailableError, match=away) as caught:
+        sink.open()
+    sink.close()
+    assert "very-secret" not in str(caught.value)
