@@ -1,6 +1,6 @@
 """Read ahead in a thread: the network and Arrow work while callbacks do, and the run can look up while nothing comes.
 
-Invariants: items come in order, and an error after all items that came before it; no more than `depth` items are held.
+Invariants: items come in order, and an error after all items that came before it; no more than DEPTH items are held.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ class Prefetch(Generic[T]):
     stop: ends the iterator wherever it waits; `close` calls it until the thread has ended.
     """
 
-    def __init__(self, items: Callable[[], Iterator[T]], *, stop: Callable[[], None], depth: int = DEPTH) -> None:
+    def __init__(self, items: Callable[[], Iterator[T]], *, stop: Callable[[], None]) -> None:
         self._items, self._stop = items, stop
-        self._queue: queue.Queue[T | End | BaseException] = queue.Queue(depth)
+        self._queue: queue.Queue[T | End | BaseException] = queue.Queue(DEPTH)
         self._closed = threading.Event()
         self._thread = threading.Thread(target=self._run, name="differ-read", daemon=True)
         self._thread.start()

@@ -51,14 +51,14 @@ class _Layout:
 class PartReader:
     """Reads parts for all clients of a relay; every method may be called from any thread.
 
-    state: the folder that the segments' paths start from. cache_bytes: of decoded batches that are kept.
+    state: the folder that the segments' paths start from.
     """
 
-    def __init__(self, catalog: Catalog, state: Path, *, cache_bytes: int = CACHE_BYTES) -> None:
+    def __init__(self, catalog: Catalog, state: Path) -> None:
         self._catalog, self._state = catalog, state
         self._schema = lru_cache(maxsize=SCHEMAS_MAX)(self._read_schema)
         self._layouts: OrderedDict[tuple[object, ...], _Layout] = OrderedDict()
-        self._batches = _Cache(cache_bytes)
+        self._batches = _Cache(CACHE_BYTES)
         self._lock = threading.Lock()
 
     def passes(self, part: Part, selection: Selection) -> bool:
