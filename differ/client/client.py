@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from differ.client.checkpoints import CheckpointStore, FileCheckpoints, RelayCheckpoints
-from differ.client.consumer import Consumer
+from differ.client.consumer import Consumer, check_consumer
 from differ.client.deadletters import DeadLetters
 from differ.client.events import Events
 from differ.client.loop import Pace
@@ -156,6 +156,7 @@ class Client:
         Raises ConsumerError when a callback keeps failing; a RelayError that a bootstrap does not mend, or may not;
         UsageError for options that make no sense.
         """
+        check_consumer(consumer, name)
         stopping = stop if stop is not None else threading.Event()
         plan = Plan(
             name=name,
@@ -190,6 +191,10 @@ class Client:
         if checkpoints is None:
             return Alone(on_relay(Backoff(plan.retries, stop)), plan.selection.partition, None)
         store = FileCheckpoints(checkpoints) if isinstance(checkpoints, str | Path) else checkpoints
+        if not (callable(getattr(store, "load", None)) and callable(getattr(store, "save", None))):
+            raise UsageError(
+                f"run consumer {plan.name}: checkpoints={store!r} is no store", hint="a path, or load() and save()"
+            )
         reports = on_relay(None) if register and not isinstance(store, RelayCheckpoints) else None
         return Alone(store, plan.selection.partition, reports)
 

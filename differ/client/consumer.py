@@ -16,10 +16,12 @@ Source: Databus' DatabusCombinedConsumer and ConsumerCallbackResult.
 
 from __future__ import annotations
 
+import difflib
 import enum
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from differ.errors import UsageError
 from differ.formats.checkpoint import Checkpoint
 from differ.model import ChangeEvent, Window
 
@@ -136,3 +138,24 @@ def overrides(consumer: Consumer, name: str) -> bool:
     """Whether the consumer has its own form of a callback."""
     own = getattr(consumer, name)
     return getattr(own, "__func__", own) is not getattr(Consumer, name)
+
+
+def check_consumer(consumer: object, name: str) -> None:
+    """Raises UsageError for what is no consumer, or has a method that is almost named as a callback.
+
+    A callback whose name is mistyped would never be called, and every event count as processed.
+    """
+    if isinstance(consumer, type):
+        raise UsageError(f"run consumer {name}: {consumer.__name__} is a class", hint=f"give {consumer.__name__}(...)")
+    if not isinstance(consumer, Consumer):
+        raise UsageError(f"run consumer {name}: {type(consumer).__name__} is no Consumer", hint="subclass Consumer")
+    callbacks = {known for known in vars(Consumer) if known.startswith("on_")}
+    for own in sorted(dir(consumer)):
+        if own in callbacks or not own.startswith("on") or not callable(getattr(type(consumer), own, None)):
+            continue
+        near = difflib.get_close_matches(own.lower(), callbacks, n=1, cutoff=0.85)
+        if near:
+            raise UsageError(
+                f"run consumer {name}: {own} is no callback and would never be called",
+                hint=f"did you mean {near[0]}? A method of your own wants another name",
+            )

@@ -39,7 +39,9 @@ Query = Sequence[tuple[str, str]]
 CONNECT_SECONDS = 5.0
 READ_SECONDS = 60.0
 REDIRECTS_MAX = 3
-_SENSELESS = {400, 405, 413, 422}
+_SENSELESS = {400, 404, 405, 413, 422}
+_NO_RELAY = {501, 505}
+"""What other servers answer for ever to calls that they do not know; no relay does."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,6 +50,10 @@ class Streamed:
 
     headers: Mapping[str, str]
     body: BinaryIO
+
+
+class NotFoundError(UsageError):
+    """A relay has no such path, source, consumer or schema."""
 
 
 class Transport:
@@ -62,6 +68,8 @@ class Transport:
         self._read_seconds = read_seconds
         self._headers = {"User-Agent": "differ-client", "Accept-Encoding": "identity"}
         if token:
+            if not token.isprintable() or " " in token:
+                raise UsageError("relay: the token has spaces or line ends", hint="strip what was read from a file")
             register_secret(token)
             self._headers["Authorization"] = f"Bearer {token}"
         self._connections: WeakSet[HTTPConnection] = WeakSet()
@@ -98,8 +106,8 @@ class Transport:
     ) -> Any:
         """One call with a JSON answer; None where the answer is empty. Raises a RelayError or UsageError.
 
-        backoff: try again after transient errors; every call that is made so is safe to repeat. missing_is_none: a
-        404 is None and no error.
+        backoff: try again after transient errors; every call that is made so is safe to repeat. missing_is_none: what
+        the relay says it does not have is None and no error; a 404 of any other server stays one.
         """
         while True:
             try:
@@ -109,7 +117,7 @@ class Transport:
                 failure = _unavailable(self.url, f"{method} {path}", error)
             except RelayUnavailableError as error:
                 failure = error
-            except _MissingError:
+            except NotFoundError:
                 if missing_is_none:
                     return None
                 raise
@@ -167,10 +175,6 @@ class Transport:
             finally:
                 response.release_conn()
         raise RelayError(f"{method} {path}: redirected more than {REDIRECTS_MAX} times", hint="look at bootstrap.url")
-
-
-class _MissingError(UsageError):
-    """A 404."""
 
 
 class _Body:
@@ -267,10 +271,10 @@ def _refused(status: int, data: bytes, what: str, headers: Mapping[str, str]) ->
             return BootstrapGoneError(message, hint=hint)
     if status in (401, 403):
         return AccessError(message, hint=hint, forbidden=status == 403)
-    if status >= 500 or status in (408, 425, 429):
+    if status not in _NO_RELAY and (status >= 500 or status in (408, 425, 429)):
         return RelayUnavailableError(message, hint=hint)
-    if status == 404:
-        return _MissingError(message, hint=hint)
+    if status == 404 and code:
+        return NotFoundError(message, hint=hint)
     if status in _SENSELESS:
         return UsageError(message, hint=hint)
     return RelayError(message, hint=hint)

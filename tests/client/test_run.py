@@ -3,10 +3,11 @@
 import threading
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from differ.client import Client, FileCheckpoints, Next, Pace, Retries, Skip, Stop
+from differ.client import Client, Consumer, FileCheckpoints, Next, Pace, Retries, Skip, Stop
 from differ.errors import ConsumerError, CorruptionError, UsageError
 from differ.model import ChangeEvent
 from tests.client.recorder import Recorder
@@ -51,6 +52,55 @@ def test_the_next_run_goes_on_at_the_checkpoint(shop: World, relay: Relay, tmp_p
     assert second.of("window_start") == [(4, 5), (6, 8)]
     entry = relay.get("/v1/consumers/index").json
     assert (entry["scn"], entry["sources"]) == (8, [])
+
+
+class Mistyped(Consumer):
+    """Two letters changed places."""
+
+    def on_evnet(self, event: ChangeEvent) -> None:
+        """Would never be called."""
+
+
+class Camel(Consumer):
+    """Named as in another language."""
+
+    def onEvent(self, event: ChangeEvent) -> None:  # noqa: N802
+        """Would never be called."""
+
+
+class OfItsOwn(Consumer):
+    """Methods that are no callbacks."""
+
+    def once(self) -> None:
+        """No callback, and not meant as one."""
+
+    def on_call(self) -> None:
+        """Near none."""
+
+
+@pytest.mark.parametrize(
+    ("consumer", "said"),
+    [
+        (Mistyped(), "on_evnet is no callback.*did you mean on_event"),
+        (Camel(), "onEvent is no callback.*did you mean on_event"),
+        (Recorder, r"Recorder is a class.*Recorder\(\.\.\.\)"),
+        (print, "is no Consumer"),
+    ],
+)
+def test_what_is_no_consumer_is_refused_before_anything_is_sent(consumer: Any, said: str) -> None:
+    with pytest.raises(UsageError, match=said):
+        Client("http://127.0.0.1:1").run(consumer, name="index")
+
+
+def test_methods_of_its_own_are_a_consumers_own(shop: World, relay: Relay) -> None:
+    Client(relay.url).run(OfItsOwn(), name="index", start="oldest", until_head=True)
+    assert relay.get("/v1/consumers/index").json["scn"] == 8
+
+
+def test_a_checkpoint_store_loads_and_saves(relay: Relay) -> None:
+    store: Any = {}
+    with pytest.raises(UsageError, match=r"checkpoints=\{\} is no store"):
+        Client(relay.url).run(Recorder(), name="index", checkpoints=store)
 
 
 def test_an_unregistered_consumer_is_unknown_to_the_relay(shop: World, relay: Relay, tmp_path: Path) -> None:

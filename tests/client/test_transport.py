@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from differ.client import Client, Consumer
 from differ.client.retries import Backoff, Retries
 from differ.client.transport import Transport
 from differ.errors import (
@@ -110,6 +111,24 @@ def test_answers_of_what_is_no_relay(server: tuple[str, list[Given]], body: byte
     answers[:] = [lambda request: (200, {}, b"<html>")]
     with pytest.raises(RelayError, match="no JSON"):
         Transport(url).call("GET", "/v1/x")
+
+
+@pytest.mark.parametrize("status", [404, 501])
+def test_another_web_server_is_not_waited_for_nor_taken_for_an_empty_relay(
+    server: tuple[str, list[Given]], status: int
+) -> None:
+    url, answers = server
+    answers.append(lambda request: (status, {}, b"<html>no</html>"))
+    with pytest.raises(DifferError, match=f"status {status}.*is this the URL of a relay") as raised:
+        Client(url).run(Consumer(), name="index")
+    assert not isinstance(raised.value, RelayUnavailableError)
+
+
+@pytest.mark.parametrize("token", ["secret\n", "two words"])
+def test_a_token_that_no_header_can_carry(token: str) -> None:
+    with pytest.raises(UsageError, match="spaces or line ends") as raised:
+        Client("http://127.0.0.1:1", token=token)
+    assert token not in str(raised.value)
 
 
 def test_an_answer_that_breaks_off_is_transient(server: tuple[str, list[Given]]) -> None:
