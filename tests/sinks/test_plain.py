@@ -73,6 +73,7 @@ def test_avro_values_are_those_of_columns(table: tuple[Schema, list[dict[str, An
 @settings(max_examples=40)
 @given(tables())
 def test_bson_takes_every_value(table: tuple[Schema, list[dict[str, Any]]]) -> None:
+    """But for a name with a NUL, which BSON has no room for; the sink refuses the record then."""
     schema, rows = table
     batch = storage(schema, rows)
     for column in schema.columns:
@@ -84,7 +85,10 @@ def test_bson_takes_every_value(table: tuple[Schema, list[dict[str, Any]]]) -> N
             for exact in (True, False):
                 made = {"v": bson_value(value, column.type, exact=exact)}
                 options = bson.CodecOptions(uuid_representation=bson.UuidRepresentation.STANDARD)
-                bson.encode(made, codec_options=options)
+                try:
+                    bson.encode(made, codec_options=options)
+                except bson.errors.InvalidDocument as error:
+                    assert "NULL" in str(error), error  # noqa: PT017
 
 
 @pytest.mark.parametrize(
