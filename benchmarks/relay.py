@@ -189,7 +189,7 @@ def _read(url: str, kind: str, events: int) -> None:
             name="bench",
             sources=["events"],
             start="oldest",
-            checkpoints=None,
+            checkpoints=_Memory(),
             register=False,
             until_head=True,
         )
@@ -202,6 +202,18 @@ def _read(url: str, kind: str, events: int) -> None:
             count += chunk.count(b"\n") if kind == "ndjson" else 0
         count = count if kind == "ndjson" else events
     print(count)
+
+
+class _Memory:
+    """Checkpoints that end with the process, so that each round begins where the last one did."""
+
+    kept: Any = None
+
+    def load(self) -> Any:
+        return self.kept
+
+    def save(self, checkpoint: Any) -> None:
+        self.kept = checkpoint
 
 
 def _latency(folder: Path, url: str, commits: int) -> dict[str, float]:
@@ -243,7 +255,7 @@ def _listen(url: str, commits: int) -> None:
             return Next.STOP if self.seen >= commits else None
 
     threading.Timer(1.0, lambda: print("ready", flush=True)).start()
-    Client(url).run(Listener(), name="listener", sources=["clock"], start="head", checkpoints=None, register=False)
+    Client(url).run(Listener(), name="listener", sources=["clock"], start="head", checkpoints=_Memory(), register=False)
 
 
 def _memory(pid: int, port: int) -> dict[int, float]:
