@@ -30,6 +30,7 @@ from differ.formats.batch import EventBatch
 from differ.formats.checkpoint import Checkpoint, StreamCheckpoint
 from differ.formats.cursor import Cursor
 from differ.formats.events import change_events
+from differ.formats.table import key_text
 from differ.model import ChangeEvent
 
 log = logging.getLogger(__name__)
@@ -166,7 +167,8 @@ class Troubles:
         times = "once" if attempts == 1 else f"{attempts} times"
         halted = ConsumerError(
             f"consumer {self._consumer}: {failure.callback} failed {times}{_at(event)}: {error_text(failure.error)}",
-            hint="mend the consumer and start it again, it goes on at its last checkpoint; or give it dead letters",
+            hint="mend the consumer and start it again, it goes on at its last checkpoint"
+            + ("" if event is None else "; or give it dead letters"),
         )
         halted.__cause__ = failure.error
         return halted
@@ -182,4 +184,7 @@ def identity(event: ChangeEvent) -> Identity:
 
 
 def _at(event: ChangeEvent | None) -> str:
-    return "" if event is None else f" at SCN {event.scn} of {event.source}"
+    if event is None:
+        return ""
+    row = f", key {key_text(event.key)}" if event.baseline else ""  # All rows of a bootstrap have one SCN.
+    return f" at SCN {event.scn} of {event.source}{row}"

@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 
 from differ.catalog.pins import Pins
-from differ.client import Checkpoint, Next, Retry, Skip, StreamCheckpoint
+from differ.client import Checkpoint, Client, Consumer, Next, Retries, Retry, Skip, StreamCheckpoint
 from differ.errors import ConsumerError, RelayError, ScnAheadError, StreamChangedError
+from differ.model import ChangeEvent
 from tests.client.mirror import Mirror, Store
 from tests.client.replacing import equals, pins, run, shop, small_pages
 from tests.cycle.world import World, numbered
@@ -44,9 +45,20 @@ def test_a_callback_that_keeps_failing_halts_the_run(shop: World, serve: Callabl
             raise RuntimeError("broken")
 
     store = Store()
-    with pytest.raises(ConsumerError, match=rf"on_{callback} failed.*broken"):
+    with pytest.raises(ConsumerError, match=rf"on_{callback} failed.*broken") as halted:
         run(serve(), Mirror(fail), store)
     assert not isinstance(store.checkpoint, StreamCheckpoint)
+    assert ("dead letters" in str(halted.value)) == (callback == "bootstrap_events")  # Others are of no event.
+
+
+def test_a_row_that_fails_is_named_by_its_key(shop: World, serve: Callable[..., Relay]) -> None:
+    class Choosy(Consumer):
+        def on_bootstrap_event(self, event: ChangeEvent) -> None:
+            if event.source == "orders" and tuple(event.key.values()) == (7,):
+                raise RuntimeError("broken")
+
+    with pytest.raises(ConsumerError, match=r"on_bootstrap_event failed .* of orders, key 7: RuntimeError: broken"):
+        Client(serve().url).run(Choosy(), name="index", until_head=True, retries=Retries(attempts=1))
 
 
 def test_the_end_cannot_be_skipped(shop: World, serve: Callable[..., Relay]) -> None:
