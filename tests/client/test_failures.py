@@ -110,7 +110,9 @@ def test_the_event_at_fault_is_found_in_a_batch(relay: Relay, tmp_path: Path, re
 
 def test_without_dead_letters_the_run_halts_at_the_event(relay: Relay) -> None:
     consumer = Batches("checkpoint")
-    with pytest.raises(ConsumerError, match="on_checkpoint failed 3 times at SCN 7 of orders: ValueError: poison"):
+    with pytest.raises(
+        ConsumerError, match="on_checkpoint failed 3 times at SCN 7 of orders, key 7: ValueError: poison"
+    ):
         run(relay, consumer)
     assert consumer.written == [1, 2, 3, 4, 5, 6]
 
