@@ -106,7 +106,9 @@ def test_a_callback_that_hangs_is_reported_and_ends_the_run(relay: Relay, worker
             return None
 
     consumer = Hangs()
-    with pytest.raises(ConsumerError, match=r"on_event has not returned .* at SCN 5 of orders; its thread was left"):
+    with pytest.raises(
+        ConsumerError, match=r"on_event has not returned .* at SCN 5 of orders, key 4; its thread was left"
+    ):
         run(relay, consumer, workers=workers, retries=Retries(attempts=3, callback_seconds=0.1))
     assert told == [("TimeoutError", 5)] * 3
     assert consumer.calls[-1] == ("stop", None)
