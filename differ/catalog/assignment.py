@@ -1,7 +1,7 @@
 """Who should own which partition of a consumer group: one pure function, so that every relay decides alike.
 
-Balanced within one, sticky (an owner keeps what it may keep, the lowest numbers first, so what it must give up does not
-change while it gives it up), and deterministic in the members' order and the present owners. It only says what should
+Balanced within one, sticky (an owner keeps what it may keep, the lowest numbers first, so what it must give up seldom
+changes while it gives it up), and deterministic in the members' order and the present owners. It only says what should
 be: a partition still moves by itself, when its owner has released it or its lease has ended.
 
 Invariant: granting free partitions to their target, in any order and at any pace, ends at the target.

@@ -53,19 +53,13 @@ def test_no_more_moves_than_balance_needs(found: tuple[list[str], Owners]) -> No
 
 
 @given(situations(partitions=40), st.randoms(use_true_random=False))
-def test_whatever_order_they_are_released_in_it_ends_balanced_and_nobody_gives_up_what_it_was_to_keep(
-    found: tuple[list[str], Owners], random: Random
-) -> None:
+def test_whatever_order_they_are_released_in_it_ends_balanced(found: tuple[list[str], Owners], random: Random) -> None:
     members, owners = found
-    kept: set[tuple[int, str]] = set()
     for _ in range(len(owners) + 1):
         target = assign(members, owners)
         # What is free is granted at once.
         owners = [owner if owner in members else to for owner, to in zip(owners, target, strict=True)]
         target = assign(members, owners)
-        still = {(number, to) for number, to in enumerate(target) if to is not None and owners[number] == to}
-        assert kept <= still
-        kept = still
         moving = [number for number, to in enumerate(target) if owners[number] != to]
         if not moving:
             break

@@ -188,12 +188,18 @@ def test_a_failing_callback_is_replayed_in_a_group_as_well(shop: World, relay: R
 
 
 def test_a_callback_that_hangs_gives_its_share_up_where_it_has_a_limit(shop: World, relay: Relay) -> None:
-    end = threading.Event()
-    hung, other = Recorder(lambda _: Next.SKIP if end.wait(60) else None), Recorder()
+    began, end = threading.Event(), threading.Event()
+
+    def hang(_: object) -> Next | None:
+        began.set()
+        return Next.SKIP if end.wait(60) else None
+
+    hung, other = Recorder(hang), Recorder()
     stuck = Runner(relay.url, hung, {"retries": Retries(attempts=1, callback_seconds=0.2), "lease_seconds": 30.0})
+    assert began.wait(30)
     with running(relay, other, lease_seconds=30.0):
         eventually(through(shop, other))
-        assert isinstance(stuck.error, ConsumerError)
+        eventually(lambda: isinstance(stuck.error, ConsumerError))
     end.set()
     stuck.end()
 

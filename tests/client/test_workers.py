@@ -14,6 +14,7 @@ from differ.errors import ConsumerError
 from differ.model import ChangeEvent
 from tests.client.recorder import Recorder
 from tests.cycle.world import World
+from tests.server.eventually import eventually
 from tests.server.relay import Relay
 
 KEYS = 40
@@ -141,7 +142,7 @@ def test_ctrl_c_ends_a_run_with_workers(relay: Relay) -> None:
     with pytest.raises(KeyboardInterrupt):
         run(relay, consumer, workers=3)
     assert consumer.calls[-1] == ("stop", None)
-    assert [thread for thread in threading.enumerate() if thread.name.startswith("differ-worker")] == []
+    eventually(lambda: not any(thread.name.startswith("differ-worker") for thread in threading.enumerate()))
 
 
 def test_stop_and_checkpoint_wait_for_what_was_handed_out(relay: Relay) -> None:
