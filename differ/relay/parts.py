@@ -15,7 +15,6 @@ from collections import OrderedDict
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 
 import pyarrow as pa
@@ -26,15 +25,14 @@ from differ.formats.batch import EventBatch
 from differ.formats.cursor import Cursor
 from differ.formats.frames import frame_head, raw_frame
 from differ.model import OPS, Op, Window
-from differ.records.types import Schema
 from differ.relay.answer import Part, Selection
+from differ.relay.batches import Batches
 from differ.storage import verify
 from differ.storage.files import CHECK_HINT
 from differ.storage.ipc import open_ipc
 
 CACHE_BYTES = 64 << 20
 FILES_MAX = 4096
-SCHEMAS_MAX = 256
 _ORDINAL_AND_OP = [0, 1]
 
 
@@ -48,7 +46,7 @@ class _Layout:
     starts: tuple[int, ...]
 
 
-class PartReader:
+class SegmentReader:
     """Reads parts for all clients of a relay; every method may be called from any thread.
 
     state: the folder that the segments' paths start from.
@@ -56,7 +54,7 @@ class PartReader:
 
     def __init__(self, catalog: Catalog, state: Path) -> None:
         self._catalog, self._state = catalog, state
-        self._schema = lru_cache(maxsize=SCHEMAS_MAX)(self._read_schema)
+        self._made = Batches(catalog)
         self._layouts: OrderedDict[tuple[object, ...], _Layout] = OrderedDict()
         self._batches = _Cache(CACHE_BYTES)
         self._lock = threading.Lock()
@@ -117,21 +115,8 @@ class PartReader:
         return events
 
     def _event_batch(self, part: Part, stream: str, events: pa.RecordBatch) -> EventBatch:
-        segment = part.segment
-        return EventBatch(
-            stream=stream,
-            source=segment.source,
-            cycle=segment.cycle,
-            window=Window(first=part.window.first, last=part.window.last),
-            first_scn=segment.first_scn,
-            schema_id=segment.schema_id,
-            schema=self._schema(segment.schema_id),
-            before_schema=self._schema(segment.before_schema_id),
-            seen_unchanged_at=segment.seen_unchanged_at,
-            detected_at=segment.detected_at,
-            baseline=segment.baseline,
-            events=events,
-        )
+        window = Window(first=part.window.first, last=part.window.last)
+        return self._made.of(part.segment, window, stream, events)
 
     def _layout(self, part: Part) -> _Layout:
         file = part.segment.file
@@ -165,9 +150,6 @@ class PartReader:
             if isinstance(error, CorruptionError):
                 raise
             raise CorruptionError(f"read {_what(part)}: {error}", hint=CHECK_HINT) from error
-
-    def _read_schema(self, schema_id: int) -> Schema:
-        return self._catalog.schema(schema_id).schema
 
 
 class _Cache:

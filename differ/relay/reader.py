@@ -7,7 +7,6 @@ above `since` and up to `until` of the chosen sources is in exactly one of them.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -15,12 +14,12 @@ import pyarrow as pa
 
 from differ.catalog import Catalog, SegmentEntry
 from differ.catalog.entries import Staged, to_moment
-from differ.catalog.reading import SchemaEntry
 from differ.errors import CorruptionError, NotKeptError
 from differ.formats.batch import EventBatch
 from differ.model import Window
 from differ.records.arrow import schema_from_arrow
 from differ.records.types import Schema
+from differ.relay.batches import Batches
 from differ.storage import verify
 from differ.storage.files import CHECK_HINT
 from differ.storage.ipc import open_ipc
@@ -33,7 +32,7 @@ class EventReader:
 
     def __init__(self, catalog: Catalog, state: Path) -> None:
         self._catalog, self._state = catalog, state
-        self._schema = lru_cache(maxsize=256)(self._read_schema)
+        self._batches = Batches(catalog)
 
     def batches(self, since: int = 0, until: int | None = None, *, sources: Sequence[str] = ()) -> Iterator[EventBatch]:
         """Events above `since` and up to `until` (None: the head at the call), ascending by SCN.
@@ -66,22 +65,8 @@ class EventReader:
         if entry.window_first not in windows:
             raise CorruptionError(f"read {what}: the catalog has no window {entry.window_first}", hint=CHECK_HINT)
         reader = open_ipc(verify(self._state, entry.file, what), what)
-        schema, before = self._schema(entry.schema_id), self._schema(entry.before_schema_id)
         for number in range(reader.num_record_batches):
-            batch = EventBatch(
-                stream=stream_id,
-                source=entry.source,
-                cycle=entry.cycle,
-                window=windows[entry.window_first],
-                first_scn=entry.first_scn,
-                schema_id=entry.schema_id,
-                schema=schema.schema,
-                before_schema=before.schema,
-                seen_unchanged_at=entry.seen_unchanged_at,
-                detected_at=entry.detected_at,
-                baseline=entry.baseline,
-                events=reader.get_batch(number),
-            )
+            batch = self._batches.of(entry, windows[entry.window_first], stream_id, reader.get_batch(number))
             chosen = _within(batch, since, until)
             if len(chosen):
                 yield chosen
@@ -94,9 +79,6 @@ class EventReader:
                 f"read events since SCN {since}: retention overtook the reader",
                 hint=f"the oldest that is kept is SCN {oldest}",
             )
-
-    def _read_schema(self, schema_id: int) -> SchemaEntry:
-        return self._catalog.schema(schema_id)
 
 
 def staged_batches(state: Path, source: str, cycle: int, staged: Staged) -> list[EventBatch]:

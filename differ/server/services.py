@@ -16,7 +16,7 @@ from typing import Any, ParamSpec, Protocol, TypeVar
 
 from differ.errors import RelayUnavailableError
 from differ.project import Project
-from differ.relay.parts import PartReader
+from differ.relay.parts import SegmentReader
 from differ.relay.watcher import HeadWatcher
 from differ.server.access import Access
 from differ.server.arrivals import Arrivals
@@ -77,9 +77,9 @@ class Services:
         return cls(project=project, watcher=watcher, access=Access.of(project.settings, listen), **more)
 
     @cached_property
-    def parts(self) -> PartReader:
+    def parts(self) -> SegmentReader:
         """Reads segments, with one cache for all."""
-        return PartReader(self.project.catalog, self.project.place.state)
+        return SegmentReader(self.project.catalog, self.project.place.state)
 
     @cached_property
     def arrivals(self) -> Arrivals:

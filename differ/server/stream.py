@@ -23,7 +23,7 @@ from differ.formats.cursor import SCN_MAX, Cursor
 from differ.formats.partitions import Partitions
 from differ.model import OPS
 from differ.relay.answer import Answer, Part, Selection, plan
-from differ.relay.parts import PartReader
+from differ.relay.parts import SegmentReader
 from differ.server.access import needs
 from differ.server.body import Body, gather, watch
 from differ.server.encoders import ENCODERS, MEDIA_TYPES, ONE_RUN, Encoder
@@ -124,7 +124,7 @@ async def _answer(
 
 
 def pieces(
-    reader: PartReader, answer: Answer, selection: Selection, encoder: Encoder, *, control: bool = False
+    reader: SegmentReader, answer: Answer, selection: Selection, encoder: Encoder, *, control: bool = False
 ) -> Iterator[bytes]:
     """The bytes of an answer, in pieces of any size. For frames, whole segments that no filter touches pass as they lie
     on disk. Suspended, it holds no event."""
@@ -184,7 +184,7 @@ def answer_headers(answer: Answer) -> dict[str, str]:
     }
 
 
-def _passes_whole(reader: PartReader, part: Part, selection: Selection) -> bool:
+def _passes_whole(reader: SegmentReader, part: Part, selection: Selection) -> bool:
     return (selection.partitions is None or selection.partitions.is_all) and reader.passes(part, selection)
 
 
