@@ -6,6 +6,8 @@
 VENV ?= .venv
 STAMP := $(VENV)/.installed
 BIN := $(VENV)/bin
+# Compiled on installation, so a change of them installs anew.
+KERNELS := differ/kernels/kernels.c differ/kernels/build.py
 PIP_FLAGS := --disable-pip-version-check --no-input --quiet
 # The first of these names that is Python 3.11 or newer; `make venv PYTHON=/path/to/python` overrides the search.
 PYTHON_NAMES := python3 python3.13 python3.12 python3.11 python
@@ -28,7 +30,7 @@ help:  ## show this list
 
 venv: $(STAMP)  ## install everything, from the lock, into .venv
 
-$(STAMP): requirements.lock pyproject.toml
+$(STAMP): requirements.lock pyproject.toml $(KERNELS)
 	@if [ -z "$(PYTHON)" ]; then \
 		echo "error: no Python 3.11 or newer among: $(PYTHON_NAMES)." >&2; \
 		echo "Install one, or name it: make venv PYTHON=/path/to/python3" >&2; exit 1; fi

@@ -14,6 +14,7 @@ LAYERS = (
     "model",
     "config",
     "storage",
+    "kernels",
     "records",
     "formats",
     "catalog",

@@ -73,7 +73,7 @@ def _encode_columns(
 ) -> tuple[npt.NDArray[Any], list[pa.Array]]:
     fields: list[Any] = [("nulls", np.uint8, ((len(columns) + 7) // 8,))] if columns else []
     for index, (_, type_, _array) in enumerate(columns):
-        width = _fixed_width(type_)
+        width = fixed_width(type_)
         if width != 0:
             fields.append((str(index), _field_format(type_, width)))
     header = np.empty(rows, np.dtype(fields)) if fields else np.empty(rows, "V0")
@@ -85,9 +85,9 @@ def _encode_columns(
         if array.null_count:
             nulls = pc.is_null(array).to_numpy(zero_copy_only=False)
             header["nulls"][:, index // 8] |= nulls.astype(np.uint8) << (index % 8)
-        width = _fixed_width(type_)
+        width = fixed_width(type_)
         if width is None:
-            column = _variable(array, type_)
+            column = variable_bytes(array, type_)
             variable.append(column)
             values: Any = _lengths(column)
         elif width:
@@ -100,7 +100,7 @@ def _encode_columns(
     return header, variable
 
 
-def _fixed_width(type_: LogicalType) -> int | None:
+def fixed_width(type_: LogicalType) -> int | None:
     """Bytes of a value in the header; 0 for a null column, None for a variable-length type."""
     if type_.kind == "decimal" and type_.precision is not None:
         return 16 if type_.precision <= 38 else 32
@@ -129,7 +129,10 @@ def _fixed(array: pa.Array, type_: LogicalType, width: int) -> npt.NDArray[Any]:
     return np.where(np.isnan(doubles), _NAN, doubles.view("<u8"))
 
 
-def _variable(array: pa.Array, type_: LogicalType) -> pa.BinaryArray:
+def variable_bytes(array: pa.Array, type_: LogicalType) -> pa.BinaryArray:
+    """The values of a variable-length column as the bytes that enter; nulls stay null."""
+    if isinstance(array, pa.DictionaryArray):
+        array = array.dictionary_decode()
     if type_.kind == "decimal":
         array = normal_texts(array)
     elif type_.kind in ("list", "map", "struct"):

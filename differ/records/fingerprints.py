@@ -15,12 +15,11 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-import polars as pl
-import polars_hash as plh
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from differ.errors import NullKeyError
+from differ.records import addresses
 from differ.records.canonical import row_bytes
 from differ.records.types import Schema
 
@@ -43,17 +42,27 @@ class Fingerprints:
 def fingerprint(batch: pa.RecordBatch, schema: Schema, hashed: Sequence[str]) -> Fingerprints:
     """The fingerprints of a storage-typed batch: key hash over `schema.key`, row hash over the columns `hashed`.
 
-    Vectorised: a few million flat rows a second on one thread. Raises what `row_bytes` raises.
+    Text columns may be dictionary-encoded. Vectorised: with the compiled kernels about ten million flat rows a second
+    on one thread, without them a third of that. Raises what `row_bytes` raises.
     """
-    key_hi, key_lo = hash_binary(row_bytes(batch, schema, schema.key))
-    row_hi, row_lo = hash_binary(row_bytes(batch, schema, hashed))
-    return Fingerprints(key_hi, key_lo, row_hi, row_lo)
+    return Fingerprints(*_hashes(batch, schema, schema.key), *_hashes(batch, schema, hashed))
+
+
+def _hashes(batch: pa.RecordBatch, schema: Schema, names: Sequence[str]) -> tuple[Hashes, Hashes]:
+    found = addresses.hash_rows(batch, schema, names)
+    return hash_binary(row_bytes(batch, schema, names)) if found is None else found
 
 
 def hash_binary(array: pa.BinaryArray | pa.ChunkedArray) -> tuple[Hashes, Hashes]:
     """The high and low halves of xxh3_128 of each value of a binary array without nulls."""
     if len(array) == 0:
         return np.empty(0, np.uint64), np.empty(0, np.uint64)
+    found = addresses.hash_binary(array)
+    if found is not None:
+        return found
+    import polars as pl
+    import polars_hash as plh
+
     frame = pl.DataFrame({"bytes": pl.from_arrow(array)}).select(hash=plh.col("bytes").nchash.xxh3_128())
     # polars has no way from UInt128 to Arrow or NumPy but through its halves.
     halves = frame.select(

@@ -18,11 +18,10 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import polars as pl
-import polars_hash as plh
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from differ.records import addresses
 from differ.records.decimals import normal_texts
 from differ.records.extended_json import key_value
 from differ.records.plain import json_column
@@ -60,6 +59,12 @@ def partition_hashes(texts: pa.StringArray | pa.ChunkedArray) -> npt.NDArray[np.
     """xxh3_64 of the UTF-8 bytes of each key text, unsigned. Vectorised."""
     if len(texts) == 0:
         return np.empty(0, np.uint64)
+    found = addresses.hash64_binary(texts)
+    if found is not None:
+        return found
+    import polars as pl
+    import polars_hash as plh
+
     frame = pl.DataFrame({"text": pl.from_arrow(texts)}).select(hash=plh.col("text").nchash.xxh3_64())
     return frame["hash"].to_numpy()
 
