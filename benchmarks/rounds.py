@@ -1,6 +1,6 @@
 """Rounds of peer and differ in turns, each run in a process of its own: what all benchmarks share.
 
-    A B A B ...   wall, CPU and peak anonymous memory of each run's whole process tree; medians; ratios with their spread
+    A B A B ...   wall, CPU and peak anonymous memory of each run's process tree; medians; ratios with their spread
 
 Anonymous memory is what a process cannot give back: mapped files are the page cache's and are not counted. It is
 sampled every 5 ms, so a shorter peak may be missed. A ratio is made round by round (ours / peer of the same round);

@@ -12,6 +12,7 @@ from typing import TypeVar
 import pytest
 from hypothesis import HealthCheck, settings
 
+from differ import kernels
 from tests.servers import (
     NATS,
     Elasticsearch,
@@ -46,6 +47,17 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if SERVER_FIXTURES.intersection(getattr(item, "fixturenames", ())):
             item.add_marker(pytest.mark.service)
+
+
+@pytest.fixture(params=["compiled", "fallback"])
+def kernels_or_not(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> bool:
+    """Run a test with the compiled kernels, and once more as if there had been no C compiler."""
+    compiled = request.param == "compiled"
+    if compiled and not kernels.LOADED:
+        assert not os.environ.get("DIFFER_REQUIRE_SERVICES"), "the kernels were not compiled"
+        pytest.skip("differ was installed without a C compiler: its kernels are not there")
+    monkeypatch.setattr(kernels, "LOADED", compiled)
+    return compiled
 
 
 @pytest.fixture(scope="session")

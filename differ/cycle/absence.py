@@ -23,7 +23,8 @@ from differ.diff.compare import Comparison
 from differ.diff.encoding import Encoding
 from differ.records.convert import convert
 from differ.records.values import python_column
-from differ.snapshots.index import Index, Positions
+from differ.snapshots.index import Index
+from differ.snapshots.run import Positions
 
 LOOKUP_KEYS = 1_000
 FORM_ROWS = 1 << 16

@@ -22,7 +22,7 @@ from differ.catalog.reading import read_stream
 from differ.cycle.place import Place
 from differ.diff.encoding import Encoding
 from differ.errors import CorruptionError, DifferError
-from differ.snapshots.index import ABSENT
+from differ.snapshots.run import ABSENT
 from differ.snapshots.snapshot import Snapshot
 from differ.storage import verify
 from differ.storage.files import check_size

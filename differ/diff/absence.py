@@ -1,8 +1,8 @@
 """Absence is not always a delete: keys that a scan without one consistent state missed once wait for a second scan.
 
 Such a scan may skip rows that move while it reads. A delete is then only emitted when the key was absent in two scans
-in a row; until that the row stays in the state. What waits is an Arrow file of key hashes in the order of the
-index, which is looked up like one.
+in a row; until that the row stays in the state. What waits is an Arrow file of key hashes, sorted, which is looked up
+like an index.
 """
 
 from __future__ import annotations
@@ -12,11 +12,15 @@ from pathlib import Path
 import pyarrow as pa
 
 from differ.records.fingerprints import Fingerprints
-from differ.snapshots.index import ABSENT, Index, Positions
+from differ.snapshots.bits import Bits
+from differ.snapshots.entries import HASHES, sort_order
+from differ.snapshots.index import Index
+from differ.snapshots.run import ABSENT, Positions, Run
 from differ.storage import StoredFile, verify
 from differ.storage.ipc import IpcWriter, open_ipc
 
-_SCHEMA = pa.schema([pa.field("key_hi", pa.uint64()), pa.field("key_lo", pa.uint64())])
+_SCHEMA = pa.schema([pa.field(name, pa.uint64()) for name in HASHES[:2]])
+_RUN = pa.schema([pa.field(name, pa.uint64()) for name in HASHES])
 
 
 def missed_before(index: Index, absent: Positions, root: Path, file: StoredFile | None, source: str) -> Positions:
@@ -25,17 +29,22 @@ def missed_before(index: Index, absent: Positions, root: Path, file: StoredFile 
         return absent[:0]
     what = f"absent keys of {source}"
     reader = open_ipc(verify(root, file, what), what)
-    known = Index(reader.schema, [reader.get_batch(number) for number in range(reader.num_record_batches)], bits=0)
+    known = pa.Table.from_batches([reader.get_batch(number) for number in range(reader.num_record_batches)])
+    keys = known.combine_chunks().to_batches()[0].columns
+    # Looked up like an index: what stands for the row hash is the key hash once more.
+    run = Run(_RUN, [pa.RecordBatch.from_arrays([*keys, *keys], schema=_RUN)], bits=0)
     high, low = index.gather(absent, "key_hi"), index.gather(absent, "key_lo")
-    again: Positions = absent[known.probe(Fingerprints(high, low, high, low)) != ABSENT]
+    found = run.match(Fingerprints(high, low, high, low), None, Bits(run.size)).positions
+    again: Positions = absent[found != ABSENT]
     return again
 
 
 def write_absent(index: Index, waiting: Positions, path: Path, root: Path) -> StoredFile | None:
-    """Keep the keys at these ascending positions as absent once, in the order of the index; None for none."""
+    """Keep the keys at these positions as absent once, sorted by key hash; None for none."""
     if not len(waiting):
         return None
     with IpcWriter(path, _SCHEMA) as writer:
-        columns = [pa.array(index.gather(waiting, name)) for name in ("key_hi", "key_lo")]
-        writer.write(pa.RecordBatch.from_arrays(columns, schema=_SCHEMA))
+        high, low = (index.gather(waiting, name) for name in ("key_hi", "key_lo"))
+        order = sort_order(high, low)
+        writer.write(pa.RecordBatch.from_arrays([pa.array(high[order]), pa.array(low[order])], schema=_SCHEMA))
         return writer.finish(root)

@@ -10,6 +10,7 @@ Invariant: apply(events, previous state) == next state, row by row: a row that i
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,19 +21,25 @@ import pyarrow as pa
 
 from differ.diff.compare import Comparison, Outcome, duplicate_key
 from differ.diff.encoding import Encoding
-from differ.diff.images import WaitingUpdates, changed_columns
+from differ.diff.images import Stretch, WaitingUpdates, changed_columns
 from differ.errors import DuplicateKeyError
 from differ.records.convert import convert
 from differ.records.fingerprints import Fingerprints
+from differ.records.storing import spelled_out
 from differ.relay.segments import SegmentWriter
-from differ.snapshots.entries import EntryRuns, column, make_entries
-from differ.snapshots.index import DuplicateEntriesError, Index, Mask, Positions, merge, write_index
+from differ.snapshots import merge
+from differ.snapshots.bits import Bits
+from differ.snapshots.bits import Places as Numbers
+from differ.snapshots.entries import HASHES, NONE, EntryRuns, delta_schema, make_entries
+from differ.snapshots.index import Index
 from differ.snapshots.manifest import Manifest, Part, Removed, write_manifest
-from differ.snapshots.parts import PartReader, PartWriter
+from differ.snapshots.parts import PartReader
+from differ.snapshots.partwriter import PartWriter
+from differ.snapshots.run import Positions
 from differ.snapshots.snapshot import Snapshot
 from differ.storage import StoredFile, ensure_folder
 
-DELETE_CHUNK_ROWS = 1 << 16
+CHUNK_ROWS = 1 << 16
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,7 +83,8 @@ class ChangeWriter:
         ensure_folder(places.spill)
         stem = "part" if self._rebase else "delta"
         self._rows = self._stack.enter_context(PartWriter(places.folder, stem, self._schema.arrow))
-        self._entries = EntryRuns(encoding.entries, places.spill, budget_bytes=budget_bytes)
+        entries = encoding.entries if self._rebase else delta_schema(encoding.entries)
+        self._entries = EntryRuns(entries, places.spill, budget_bytes=budget_bytes)
         self._waiting = WaitingUpdates(
             self._schema.arrow,
             places.spill,
@@ -89,85 +97,111 @@ class ChangeWriter:
         """Take the changed rows out of a batch in hand."""
         if len(outcome.inserts):
             everything = len(outcome.inserts) == batch.num_rows
-            rows = batch if everything else batch.take(pa.array(outcome.inserts))
-            self._append(rows, hashes if everything else pick(hashes, outcome.inserts))
+            rows = self._taken(batch, None if everything else outcome.inserts)
+            self._append(rows, hashes if everything else hashes.take(outcome.inserts))
             if self._emit:
                 self._segment("insert").write(after=rows)
         if len(outcome.updates):
             assert self._index is not None  # noqa: S101
             locations = self._index.gather(outcome.positions, "loc")
-            self._waiting.add(batch.take(pa.array(outcome.updates)), pick(hashes, outcome.updates), locations)
+            rows = self._taken(batch, outcome.updates)
+            self._waiting.add(rows, hashes.take(outcome.updates), locations, outcome.positions)
 
     def finish(self, comparison: Comparison, deleted: Positions) -> tuple[StoredFile, list[tuple[StoredFile, bool]]]:
         """Write the rest; return the manifest's file and the segments in event order, each with whether its before
         images have the previous schema. Raises DuplicateKeyError when two inserted rows share a key."""
         removed_keys = self._stack.enter_context(self._removed_writer()) if not self._rebase else None
-        self._write_updates(removed_keys)
-        self._write_deletes(deleted, removed_keys)
+        self._write_moved(deleted, removed_keys)
         changed_parts = self._rows.finish(self._places.root, allow_none=self._previous is not None)
         dead = comparison.dead(deleted)
         kept_parts, relocate = self._write_kept(dead, len(changed_parts)) if self._rebase else ([], None)
         parts = self._parts(changed_parts, kept_parts)
-        index = self._write_index(dead, relocate, parts)
+        survivors = self._index.rows - dead.count() if self._index is not None else 0
+        index, deltas = self._write_index(dead, relocate, parts, survivors)
         manifest = Manifest(
             source=self._source,
             cycle=self._cycle,
-            rows=index.rows,
+            rows=survivors + self._rows.rows,
             schema=self._schema,
             encoding=self._encoding.to_json(),
             parts=parts,
             removed=self._removed(removed_keys),
             index=index,
+            index_deltas=deltas,
         )
         order = [self._segments[op] for op in ("delete", "update", "insert") if op in self._segments]
         evolved = self._before_schema != self._schema
         segments = [(writer.finish(self._places.segment_root), evolved) for writer in order if writer.rows]
         return write_manifest(self._places.root, self._places.folder, manifest), segments
 
-    def _append(self, rows: pa.RecordBatch, hashes: Fingerprints) -> None:
+    def _taken(self, batch: pa.RecordBatch, rows: Numbers | None) -> pa.RecordBatch:
+        """Some rows of a batch, or all, as they are stored: what was a dictionary is spelled out for these alone."""
+        return spelled_out(batch if rows is None else batch.take(pa.array(rows)), self._schema.arrow)
+
+    def _append(self, rows: pa.RecordBatch, hashes: Fingerprints, replaces: Positions | None = None) -> None:
+        """Store rows and their entries. replaces: the index positions of the entries whose place they take."""
         first = self._first_row + self._rows.rows
         locations = np.arange(first, first + rows.num_rows, dtype=np.uint64)
         self._rows.write(rows)
         tolerated = self._encoding.tolerated_values(rows)
-        self._entries.add(make_entries(hashes, locations, tolerated, self._encoding.entries))
+        took = None if replaces is None else replaces.astype(np.uint64)
+        self._entries.add(make_entries(hashes, locations, tolerated, self._entries.schema, took))
 
-    def _write_updates(self, removed_keys: PartWriter | None) -> None:
-        for rows, hashes, locations in self._waiting.chunks():
-            assert self._previous is not None  # noqa: S101
-            before = self._previous.take(locations)
-            changed = changed_columns(
-                before,
-                self._before_schema,
-                rows,
-                self._schema,
-                source=self._source,
-                returned=self._encoding.returned,
-            )
-            self._append(rows, hashes)
-            if self._emit:
-                self._segment("update").write(before=before, after=rows, changed=changed)
-            if removed_keys is not None:
-                removed_keys.write(before.select(list(self._before_schema.key)))
-
-    def _write_deletes(self, deleted: Positions, removed_keys: PartWriter | None) -> None:
-        if not len(deleted):
+    def _write_moved(self, deleted: Positions, removed_keys: PartWriter | None) -> None:
+        """Updates and deletes, with their before images: each row group of the previous state is decoded once."""
+        if self._index is None:
             return
-        assert self._index is not None  # noqa: S101
+        if not self._rebase:
+            self._forget(deleted)
+        needs_deleted = self._emit or removed_keys is not None
+        gone = np.sort(self._index.gather(deleted if needs_deleted else deleted[:0], "loc").astype(np.int64))
+        for stretch in self._waiting.stretches():
+            start, stop = np.searchsorted(gone, [stretch.start, stretch.stop])
+            self._write_stretch(stretch, gone[start:stop], removed_keys)
+
+    def _write_stretch(self, stretch: Stretch, gone: Numbers, removed_keys: PartWriter | None) -> None:
+        locations = np.sort(np.concatenate([stretch.locations, gone]))
+        if not len(locations):
+            return
         assert self._previous is not None  # noqa: S101
-        locations = np.sort(self._index.gather(deleted, "loc").astype(np.int64))
-        for start in range(0, len(locations), DELETE_CHUNK_ROWS):
-            before = self._previous.take(locations[start : start + DELETE_CHUNK_ROWS])
-            if self._emit:
-                self._segment("delete").write(before=before)
+        first = 0
+        for before in _gathered(self._previous.rows_at(locations)):
+            wanted = locations[first : first + before.num_rows]
+            first += before.num_rows
+            start, stop = np.searchsorted(stretch.locations, [wanted[0], wanted[-1] + 1])
+            is_update = np.isin(wanted, stretch.locations[start:stop], assume_unique=True)
+            self._write_updates(stretch, int(start), int(stop), before.filter(pa.array(is_update)))
+            if self._emit and not is_update.all():
+                self._segment("delete").write(before=before.filter(pa.array(~is_update)))
             if removed_keys is not None:
                 removed_keys.write(before.select(list(self._before_schema.key)))
 
-    def _write_kept(self, dead: Mask, first_number: int) -> tuple[list[StoredFile], np.ndarray[Any, Any] | None]:
+    def _write_updates(self, stretch: Stretch, start: int, stop: int, before: pa.RecordBatch) -> None:
+        if start == stop:
+            return
+        rows, hashes, positions = stretch.take(start, stop)
+        changed = changed_columns(
+            before, self._before_schema, rows, self._schema, source=self._source, returned=self._encoding.returned
+        )
+        self._append(rows, hashes, positions)
+        if self._emit:
+            self._segment("update").write(before=before, after=rows, changed=changed)
+
+    def _forget(self, deleted: Positions) -> None:
+        """Entries that say that keys are gone."""
+        assert self._index is not None  # noqa: S101
+        for start in range(0, len(deleted), CHUNK_ROWS):
+            positions = deleted[start : start + CHUNK_ROWS]
+            hashes = Fingerprints(*(self._index.gather(positions, name) for name in HASHES))
+            nowhere = np.full(len(positions), NONE)
+            entries = make_entries(hashes, nowhere, {}, self._entries.schema, positions.astype(np.uint64))
+            self._entries.add(entries)
+
+    def _write_kept(self, dead: Bits, first_number: int) -> tuple[list[StoredFile], np.ndarray[Any, Any] | None]:
         if self._previous is None or self._index is None:
             return [], None
-        alive = np.zeros(self._previous.manifest.part_rows, dtype=bool)
-        for part in self._index.ranges.values():
-            alive[column(part.entries, "loc")[~dead[part.offset : part.offset + part.entries.num_rows]]] = True
+        alive = self._index.live(self._previous.manifest.part_rows, dead)
+        assert alive is not None  # noqa: S101
         relocate = np.cumsum(alive, dtype=np.uint64) - np.uint64(1) + np.uint64(self._rows.rows)
         writer = PartWriter(self._places.folder, "part", self._schema.arrow, first_number=first_number)
         self._stack.enter_context(writer)
@@ -187,19 +221,29 @@ class ChangeWriter:
             parts.append(Part(kind=kind, cycle=self._cycle, first_row=first, file=file))  # type: ignore[arg-type]
         return tuple(parts)
 
-    def _write_index(self, dead: Mask, relocate: np.ndarray[Any, Any] | None, parts: tuple[Part, ...]) -> StoredFile:
-        survivors = self._index.rows - int(dead.sum()) if self._index is not None else 0
-        entries = merge(self._index if survivors else None, dead, self._entries, relocate)
+    def _write_index(
+        self, dead: Bits, relocate: np.ndarray[Any, Any] | None, parts: tuple[Part, ...], survivors: int
+    ) -> tuple[StoredFile, tuple[StoredFile, ...]]:
+        """The base run of the next index and its deltas; the base is the previous one where little changed."""
+        entries, index = self._entries, self._index
         try:
-            return write_index(
-                self._places.folder / "index.arrow",
-                self._places.root,
-                entries=entries,
-                total_rows=survivors + self._entries.rows,
-                schema=self._encoding.entries,
-            )
-        except DuplicateEntriesError as error:
+            if self._rebase or index is None or merge.wants_rewrite(index, entries.rows):
+                merged = merge.merge(index if survivors else None, dead, entries, relocate)
+                return self._write_run("index", merged, survivors + self._rows.rows, self._encoding.entries), ()
+            assert self._previous is not None  # noqa: S101
+            manifest = self._previous.manifest
+            if merge.wants_fold(index):
+                folded = merge.fold(index, dead, entries)
+                rows = index.size - index.base.size + entries.rows
+                return manifest.index, (self._write_run("index-delta", folded, rows, entries.schema),)
+            delta = self._write_run("index-delta", merge.append(entries), entries.rows, entries.schema)
+            return manifest.index, (*manifest.index_deltas, delta)
+        except merge.DuplicateEntriesError as error:
             raise self._duplicate(error.locations, parts) from None
+
+    def _write_run(self, stem: str, entries: Iterator[pa.RecordBatch], rows: int, schema: pa.Schema) -> StoredFile:
+        path = self._places.folder / f"{stem}.arrow"
+        return merge.write_run(path, self._places.root, entries=entries, total_rows=rows, schema=schema)
 
     def _duplicate(self, locations: tuple[int, int], parts: tuple[Part, ...]) -> DuplicateKeyError:
         reader = PartReader(self._places.root, parts, self._schema.arrow, f"cycle of {self._source}")
@@ -231,9 +275,16 @@ class ChangeWriter:
         self._stack.close()
 
 
-def pick(hashes: Fingerprints, rows: np.ndarray[Any, np.dtype[np.int64]]) -> Fingerprints:
-    """The fingerprints of some rows."""
-    return Fingerprints(hashes.key_hi[rows], hashes.key_lo[rows], hashes.row_hi[rows], hashes.row_lo[rows])
+def _gathered(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    """Small batches put together, up to about CHUNK_ROWS rows."""
+    waiting: list[pa.RecordBatch] = []
+    for batch in batches:
+        waiting.append(batch)
+        if sum(piece.num_rows for piece in waiting) >= CHUNK_ROWS:
+            yield pa.concat_batches(waiting)
+            waiting = []
+    if waiting:
+        yield pa.concat_batches(waiting)
 
 
 def restated(previous: Snapshot, cycle: int, encoding: Encoding, places: Places) -> StoredFile:
@@ -248,6 +299,7 @@ def restated(previous: Snapshot, cycle: int, encoding: Encoding, places: Places)
         parts=old.parts,
         removed=old.removed,
         index=old.index,
+        index_deltas=old.index_deltas,
     )
     ensure_folder(places.folder)
     return write_manifest(places.root, places.folder, manifest)

@@ -3,13 +3,12 @@
 A key that the index does not hold is an insert; one whose row hash differs, or whose tolerated value moved too far, is
 an update; a key of the index that no batch held is absent. Rows are never re-read to be compared.
 
-Memory: two bits of bookkeeping (kept as bytes) a row of the previous state, and one batch.
+Memory: two bits of bookkeeping a row of the previous state, and one batch.
 Source: a hash-partitioned full outer join by probe; Netflix Hollow's delta between states.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,8 +21,9 @@ from differ.records.compare import beyond
 from differ.records.fingerprints import Fingerprints
 from differ.records.keytext import key_texts
 from differ.records.types import Schema
-from differ.snapshots.entries import sort_order
-from differ.snapshots.index import ABSENT, Index, Mask, Positions
+from differ.snapshots.bits import Bits, Mask
+from differ.snapshots.index import Index
+from differ.snapshots.run import ABSENT, Positions
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,64 +44,56 @@ class Comparison:
         self.index = index
         self._index = index if matching else None
         self._encoding = encoding
-        size = index.rows if index is not None else 0
-        self._seen: Mask = np.zeros(size, dtype=bool)
-        self._updated: Mask = np.zeros(size, dtype=bool)
+        size = index.size if index is not None else 0
+        self._seen = Bits(size)
+        self._updated = Bits(size)
         self.rows = self.inserts = self.updates = 0
 
     def add(self, batch: pa.RecordBatch, hashes: Fingerprints) -> Outcome:
-        """Compare one batch. Raises DuplicateKeyError when the batch, or the scan so far, holds a key twice."""
-        self._check_unique(batch, hashes)
+        """Compare one batch. Raises DuplicateKeyError when the scan so far holds a key of the previous state twice; a
+        new key that came twice is found when the new entries are sorted."""
         self.rows += batch.num_rows
-        everything = np.arange(batch.num_rows, dtype=np.int64)
         if self._index is None:
             self.inserts += batch.num_rows
+            everything = np.arange(batch.num_rows, dtype=np.int64)
             return Outcome(everything, everything[:0], everything[:0])
-        positions = self._index.probe(hashes)
-        found = positions != ABSENT
-        at = positions[found]
-        again = self._seen[at]
-        if again.any():
-            raise duplicate_key(self._source, batch, self._encoding.schema, int(everything[found][again][0]))
-        self._seen[at] = True
-        moved = self._moved(batch, hashes, found, at)
-        updates = everything[found][moved]
-        self._updated[at[moved]] = True
-        inserts = everything[~found]
+        found = self._index.match(hashes, self._seen)
+        again = np.flatnonzero(found.again)
+        if len(again):
+            raise duplicate_key(self._source, batch, self._encoding.schema, int(again[0]))
+        moved = found.moved
+        for name in self._encoding.tolerated.names:
+            moved = moved | self._beyond(batch, name, found.positions)
+        updates = np.flatnonzero(moved)
+        inserts = np.flatnonzero(found.positions == ABSENT)
+        positions = found.positions[updates]
+        self._updated.add(positions)
         self.inserts += len(inserts)
         self.updates += len(updates)
-        return Outcome(inserts, updates, at[moved])
+        return Outcome(inserts, updates, positions)
 
     def absent(self) -> Positions:
         """Index positions of the keys that no batch held, ascending."""
-        return np.flatnonzero(~self._seen).astype(np.int64)
+        if self.index is None:
+            return np.zeros(0, np.int64)
+        alive = self.index.alive or Bits.full(self.index.size)
+        return alive.without(self._seen).numbers()
 
-    def dead(self, deleted: Positions) -> Mask:
-        """By index position: whether the old row is gone, replaced or deleted."""
+    def dead(self, deleted: Positions) -> Bits:
+        """The index positions whose row is gone, replaced or deleted by this scan."""
         dead = self._updated.copy()
-        dead[deleted] = True
+        dead.add(deleted)
         return dead
 
-    def _moved(self, batch: pa.RecordBatch, hashes: Fingerprints, found: Mask, at: Positions) -> Mask:
+    def _beyond(self, batch: pa.RecordBatch, name: str, positions: Positions) -> Mask:
+        """Which rows have moved further in a tolerated column than they may."""
         assert self._index is not None  # noqa: S101
-        moved: Mask = (self._index.gather(at, "row_hi") != hashes.row_hi[found]) | (
-            self._index.gather(at, "row_lo") != hashes.row_lo[found]
-        )
-        for name, tolerance in self._tolerances().items():
-            new = batch.column(name).filter(pa.array(found))
-            old = self._index.gather_arrow(at, f"tolerated.{name}")
-            moved |= beyond(old, new, self._encoding.schema.types[name], tolerance)
-        return moved
-
-    def _tolerances(self) -> Mapping[str, Any]:
-        return {name: self._encoding.tolerance[name] for name in self._encoding.tolerated.names}
-
-    def _check_unique(self, batch: pa.RecordBatch, hashes: Fingerprints) -> None:
-        order = sort_order(hashes.key_hi, hashes.key_lo)
-        high, low = hashes.key_hi[order], hashes.key_lo[order]
-        same = np.flatnonzero((high[1:] == high[:-1]) & (low[1:] == low[:-1]))
-        if len(same):
-            raise duplicate_key(self._source, batch, self._encoding.schema, int(order[same[0]]))
+        there = positions != ABSENT
+        beyond_it = np.zeros(batch.num_rows, dtype=bool)
+        old = self._index.gather_arrow(positions[there], f"tolerated.{name}")
+        new = batch.column(name).filter(pa.array(there))
+        beyond_it[there] = beyond(old, new, self._encoding.schema.types[name], self._encoding.tolerance[name])
+        return beyond_it
 
 
 def duplicate_key(source: str, rows: pa.RecordBatch, schema: Schema, row: int) -> DuplicateKeyError:

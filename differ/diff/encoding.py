@@ -23,7 +23,8 @@ from differ.records.convert import convert
 from differ.records.fingerprints import Fingerprints, fingerprint
 from differ.records.types import Schema
 from differ.snapshots.entries import EntryRuns, entry_schema, make_entries
-from differ.snapshots.index import Index, merge, open_index, write_index
+from differ.snapshots.index import Index, open_index
+from differ.snapshots.merge import merge, write_run
 from differ.snapshots.snapshot import Snapshot
 
 
@@ -122,12 +123,11 @@ def refingerprint(snapshot: Snapshot, encoding: Encoding, folder: Path, *, budge
             make_entries(hashes, locations.astype(np.uint64), encoding.tolerated_values(converted), encoding.entries)
         )
     total = runs.rows
-    nothing_dead = np.zeros(0, dtype=bool)
-    entries = merge(None, nothing_dead, runs, None)
+    entries = merge(None, None, runs, None)
     path = folder / "refingerprinted.arrow"
     return open_index(
         folder,
-        write_index(path, folder, entries=entries, total_rows=total, schema=encoding.entries),
+        write_run(path, folder, entries=entries, total_rows=total, schema=encoding.entries),
         snapshot.manifest.source,
     )
 

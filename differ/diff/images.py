@@ -7,8 +7,8 @@ after images wait in the meantime: in memory up to a budget, beyond that in file
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -19,32 +19,53 @@ from differ.records.convert import convert
 from differ.records.fingerprints import Fingerprints
 from differ.records.keytext import key_texts
 from differ.records.types import Schema
+from differ.snapshots.bits import Places
+from differ.snapshots.run import Unsigned
 from differ.storage.spill import Buckets
 
-_EXTRA = ("key_hi", "key_lo", "row_hi", "row_lo", "loc")
+_EXTRA = ("key_hi", "key_lo", "row_hi", "row_lo", "loc", "position")
 _BUCKETS = 64
-_CHUNK_ROWS = 1 << 16
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Stretch:
+    """The updated rows whose old locations lie in start..stop-1, by ascending location; everything is aligned."""
+
+    start: int
+    stop: int
+    rows: pa.RecordBatch
+    order: Places
+    hashes: Fingerprints
+    locations: Places
+    positions: Places
+
+    def take(self, first: int, last: int) -> tuple[pa.RecordBatch, Fingerprints, Places]:
+        """Rows, hashes and index positions of the updates number first..last-1."""
+        hashes = self.hashes.take(np.arange(first, last))
+        return self.rows.take(pa.array(self.order[first:last])), hashes, self.positions[first:last]
 
 
 class WaitingUpdates:
-    """Updated rows with their hashes and old locations, handed out by ascending location in bounded chunks."""
+    """Updated rows with their hashes, old locations and index positions, handed out by ascending location."""
 
     def __init__(self, schema: pa.Schema, folder: Path, *, locations: int, budget_bytes: int) -> None:
-        self._names = schema.names
         extra = [pa.field(f"\0{name}", pa.uint64()) for name in _EXTRA]
         self._schema = pa.schema([*schema, *extra])
         self._rows_schema = schema
+        self._locations = locations
         self._width = locations // _BUCKETS + 1
         self._budget_bytes = budget_bytes
         self._pending: list[pa.RecordBatch] = []
         self._pending_bytes = 0
         self._spilled = Buckets(folder, "updates", self._schema)
 
-    def add(self, rows: pa.RecordBatch, hashes: Fingerprints, locations: np.ndarray[Any, np.dtype[np.uint64]]) -> None:
+    def add(self, rows: pa.RecordBatch, hashes: Fingerprints, locations: Unsigned, positions: Places) -> None:
         """Keep some rows; everything is aligned."""
         if not rows.num_rows:
             return
-        extra = [hashes.key_hi, hashes.key_lo, hashes.row_hi, hashes.row_lo, locations.astype(np.uint64)]
+        extra = [
+            hashes.key_hi, hashes.key_lo, hashes.row_hi, hashes.row_lo, locations, positions.astype(np.uint64)
+        ]  # fmt: skip
         columns = [*rows.columns, *(pa.array(values) for values in extra)]
         batch = pa.RecordBatch.from_arrays(columns, schema=self._schema)
         self._pending.append(batch)
@@ -52,28 +73,27 @@ class WaitingUpdates:
         if self._pending_bytes > self._budget_bytes:
             self._spill()
 
-    def chunks(self) -> Iterator[tuple[pa.RecordBatch, Fingerprints, np.ndarray[Any, np.dtype[np.int64]]]]:
-        """(rows, hashes, old locations) by ascending location; can be walked once."""
+    def stretches(self) -> Iterator[Stretch]:
+        """All of them, in stretches that cover every location once; can be walked once."""
         if not self._spilled:
-            yield from self._ordered(self._pending)
+            yield self._ordered(0, self._locations, self._pending)
             return
         self._spill()
         self._spilled.close()
-        for bucket in self._spilled.numbers:
-            yield from self._ordered(self._spilled.read(bucket))
+        for bucket in range(_BUCKETS):
+            start = bucket * self._width
+            stop = min(start + self._width, self._locations)
+            if start < stop:
+                yield self._ordered(start, stop, self._spilled.read(bucket))
 
-    def _ordered(
-        self, batches: list[pa.RecordBatch]
-    ) -> Iterator[tuple[pa.RecordBatch, Fingerprints, np.ndarray[Any, np.dtype[np.int64]]]]:
-        if not batches:
-            return
-        merged = pa.concat_batches(batches)
-        order = np.argsort(merged.column("\0loc").to_numpy())
-        for start in range(0, len(order), _CHUNK_ROWS):
-            chunk = merged.take(pa.array(order[start : start + _CHUNK_ROWS]))
-            rows = pa.RecordBatch.from_arrays(chunk.columns[: len(self._names)], schema=self._rows_schema)
-            hashes = Fingerprints(**{name: chunk.column(f"\0{name}").to_numpy() for name in _EXTRA[:4]})
-            yield rows, hashes, chunk.column("\0loc").to_numpy().astype(np.int64)
+    def _ordered(self, start: int, stop: int, batches: list[pa.RecordBatch]) -> Stretch:
+        merged = pa.concat_batches(batches or [pa.RecordBatch.from_pylist([], schema=self._schema)])
+        found = {name: merged.column(f"\0{name}").to_numpy() for name in _EXTRA}
+        order = np.argsort(found["loc"])
+        hashes = Fingerprints(*(found[name][order] for name in _EXTRA[:4]))
+        rows = pa.RecordBatch.from_arrays(merged.columns[: len(self._rows_schema)], schema=self._rows_schema)
+        locations, positions = (found[name][order].astype(np.int64) for name in _EXTRA[4:])
+        return Stretch(start, stop, rows, order, hashes, locations, positions)
 
     def _spill(self) -> None:
         for pending in self._pending:

@@ -38,6 +38,10 @@ class Fingerprints:
     def __len__(self) -> int:
         return len(self.key_hi)
 
+    def take(self, rows: npt.NDArray[np.int64]) -> Fingerprints:
+        """Those of some rows, in their order."""
+        return Fingerprints(self.key_hi[rows], self.key_lo[rows], self.row_hi[rows], self.row_lo[rows])
+
 
 def fingerprint(batch: pa.RecordBatch, schema: Schema, hashed: Sequence[str]) -> Fingerprints:
     """The fingerprints of a storage-typed batch: key hash over `schema.key`, row hash over the columns `hashed`.

@@ -33,6 +33,17 @@ def to_storage(array: pa.Array, type_: LogicalType) -> pa.Array:
         raise RecordError(f"a value does not fit {type_}: {error}") from None
 
 
+def spelled_out(batch: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:
+    """The batch in exactly this schema, where only dictionary-encoded columns may differ from it."""
+    if batch.schema.equals(schema, check_metadata=True):
+        return batch
+    arrays = [
+        array.cast(field.type) if isinstance(array, pa.DictionaryArray) else array
+        for array, field in zip(batch.columns, schema, strict=True)
+    ]
+    return pa.RecordBatch.from_arrays(arrays, schema=schema)
+
+
 def _stored(array: pa.Array, type_: LogicalType) -> pa.Array:
     if isinstance(array, pa.ExtensionArray):
         return _of_extension(array, type_)

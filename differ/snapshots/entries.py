@@ -20,6 +20,8 @@ from differ.records.fingerprints import Fingerprints
 from differ.storage.spill import Buckets
 
 HASHES = ("key_hi", "key_lo", "row_hi", "row_lo")
+NONE = np.uint64(2**64 - 1)
+"""No location: the key was deleted. No position: the key is new."""
 SPILL_BITS = 6
 
 
@@ -29,16 +31,35 @@ def entry_schema(tolerated: pa.Schema) -> pa.Schema:
     return pa.schema([*fields, *(field.with_name(f"tolerated.{field.name}") for field in tolerated)])
 
 
+def delta_schema(schema: pa.Schema) -> pa.Schema:
+    """The schema of entries that change an index: with the position of the entry that each replaces, or NONE."""
+    return schema.append(pa.field("replaces", pa.uint64(), nullable=False))
+
+
+def base_schema(schema: pa.Schema) -> pa.Schema:
+    """The schema of the same entries without what they replace."""
+    return pa.schema([field for field in schema if field.name != "replaces"])
+
+
 def make_entries(
     fingerprints: Fingerprints,
     loc: np.ndarray[Any, np.dtype[np.uint64]],
     tolerated: Mapping[str, pa.Array],
     schema: pa.Schema,
+    replaces: np.ndarray[Any, np.dtype[np.uint64]] | None = None,
 ) -> pa.RecordBatch:
-    """Entries of some rows; `loc` and the tolerated values are aligned with the fingerprints."""
+    """Entries of some rows; all are aligned with the fingerprints. A tolerated column that is not given is null.
+
+    replaces: for a `delta_schema`, where None says that all keys are new; not used otherwise.
+    """
     columns = [pa.array(getattr(fingerprints, name)) for name in HASHES]
     columns.append(pa.array(loc.astype(np.uint64, copy=False)))
-    columns.extend(tolerated[field.name.removeprefix("tolerated.")] for field in list(schema)[5:])
+    for field in list(schema)[5:]:
+        if field.name == "replaces":
+            columns.append(pa.array(np.full(len(loc), NONE) if replaces is None else replaces))
+        else:
+            values = tolerated.get(field.name.removeprefix("tolerated."))
+            columns.append(pa.nulls(len(loc), field.type) if values is None else values)
     return pa.RecordBatch.from_arrays(columns, schema=schema)
 
 

@@ -20,7 +20,9 @@ from differ.records.types import Schema
 from differ.storage import StoredFile, create, verify
 from differ.storage.files import CHECK_HINT
 
-FORMAT = 1
+FORMAT = 2
+READABLE = (1, 2)
+"""Version 1 knew no deltas of the index: a manifest of it has one run."""
 DELTA_FILES_MAX = 512
 """Past so many files of deltas a new base is due, however small they are: every reader walks through all of them."""
 
@@ -50,7 +52,10 @@ class Removed:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Manifest:
-    """A snapshot's table of contents. encoding: what the row hashes of the index were made by (`Encoding.to_json`)."""
+    """A snapshot's table of contents. encoding: what the row hashes of the index were made by (`Encoding.to_json`).
+
+    index, index_deltas: the base run of the index, and the runs that change it, oldest first.
+    """
 
     source: str
     cycle: int
@@ -60,6 +65,7 @@ class Manifest:
     parts: tuple[Part, ...]
     removed: tuple[Removed, ...]
     index: StoredFile
+    index_deltas: tuple[StoredFile, ...] = ()
 
     @property
     def part_rows(self) -> int:
@@ -88,7 +94,8 @@ class Manifest:
     @property
     def files(self) -> list[StoredFile]:
         """Every file the snapshot needs, without the manifest itself."""
-        return [*(part.file for part in self.parts), *(item.file for item in self.removed), self.index]
+        listed = (*self.parts, *self.removed)
+        return [*(item.file for item in listed), self.index, *self.index_deltas]
 
     def to_json(self) -> dict[str, Any]:
         """The file's content."""
@@ -105,6 +112,7 @@ class Manifest:
             ],
             "removed": [{"cycle": item.cycle} | item.file.to_json() for item in self.removed],
             "index": self.index.to_json(),
+            "index_deltas": [file.to_json() for file in self.index_deltas],
         }
 
     @classmethod
@@ -127,6 +135,7 @@ class Manifest:
             ),
             removed=tuple(Removed(cycle=item["cycle"], file=StoredFile.from_json(item)) for item in body["removed"]),
             index=StoredFile.from_json(body["index"]),
+            index_deltas=tuple(StoredFile.from_json(item) for item in body.get("index_deltas", ())),
         )
 
 
@@ -143,7 +152,7 @@ def read_manifest(root: Path, file: StoredFile, source: str) -> Manifest:
     path = verify(root, file, f"snapshot {source}")
     try:
         body = json.loads(path.read_bytes())
-        if body["format"] != FORMAT:
+        if body["format"] not in READABLE:
             raise CorruptionError(f"read snapshot {source}: {path} has format {body['format']}, not {FORMAT}")
         return Manifest.from_json(body)
     except (ValueError, KeyError, TypeError) as error:

@@ -34,7 +34,6 @@ from differ.formats.partitions import Partitions
 from differ.model import OPS, Window
 from differ.records.keytext import key_texts, partition_hashes
 from differ.records.types import Schema
-from differ.snapshots.index import open_index
 from differ.snapshots.parts import PartReader
 from differ.snapshots.snapshot import Snapshot
 
@@ -111,7 +110,7 @@ class SnapshotPages:
         if snapshot.rows != rows:
             with snapshot.reading():
                 # Opened here and let go at once: a snapshot that is shared for long need not hold its index.
-                live = open_index(snapshot.root, snapshot.manifest.index, snapshot.manifest.source).live(rows)
+                live = snapshot.open_index().live(rows)
         self._alive = None if live is None else np.packbits(live)
         self.end = rows if live is None else _after_last(live)
         """The location after the last live row."""

@@ -6,9 +6,11 @@ readers hand out flipped bits as data.
 
 from __future__ import annotations
 
+import threading
+from collections import deque
 from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 import numpy as np
@@ -16,109 +18,15 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from differ.errors import CorruptionError
+from differ.snapshots.bits import Places
 from differ.snapshots.manifest import Part
-from differ.storage import StoredFile, verify
-from differ.storage.files import CHECK_HINT, HashedFile
+from differ.storage import verify
+from differ.storage.files import CHECK_HINT
 
-ROW_GROUP_ROWS = 1 << 17
-ROW_GROUP_BYTES = 64 << 20
-PART_BYTES = 512 << 20
 OPEN_FILES = 32
 """How many parts a reader keeps open at most; a snapshot may have hundreds."""
-
-
-class PartWriter:
-    """Writes rows of one schema to `folder/<stem>-00000.parquet` and on; a new file past PART_BYTES.
-
-    Use as a context manager; files that were not handed out by `finish` are removed again.
-    """
-
-    def __init__(self, folder: Path, stem: str, schema: pa.Schema, *, first_number: int = 0) -> None:
-        self._folder, self._stem, self._schema = folder, stem, schema
-        self._first_number = first_number
-        self._files: list[tuple[HashedFile, int]] = []
-        self._writer: pq.ParquetWriter | None = None
-        self._file: HashedFile | None = None
-        self._file_rows = 0
-        self._pending: list[pa.RecordBatch] = []
-        self._pending_rows = 0
-        self._pending_bytes = 0
-        self.rows = 0
-
-    def write(self, batch: pa.RecordBatch) -> None:
-        """Append rows; their order is kept. Raises StorageError.
-
-        A row group stays near ROW_GROUP_BYTES, so that each of its columns is one Arrow array when it is read.
-        """
-        if not batch.num_rows:
-            return
-        if batch.nbytes > ROW_GROUP_BYTES and batch.num_rows > 1:
-            half = batch.num_rows // 2
-            self.write(batch.slice(0, half))
-            self.write(batch.slice(half))
-            return
-        if self._pending_bytes + batch.nbytes > 2 * ROW_GROUP_BYTES:
-            self._flush()
-        self._pending.append(batch)
-        self._pending_rows += batch.num_rows
-        self._pending_bytes += batch.nbytes
-        self.rows += batch.num_rows
-        if self._pending_rows >= ROW_GROUP_ROWS or self._pending_bytes >= ROW_GROUP_BYTES:
-            self._flush()
-
-    def finish(self, root: Path, *, allow_none: bool = True) -> list[StoredFile]:
-        """Close everything durably; `allow_none=False` makes one empty file when there were no rows."""
-        self._flush()
-        if self._writer is None and not self._files and not allow_none:
-            self._open()
-        self._close_file()
-        stored = [file.commit(root=root, rows=rows) for file, rows in self._files]
-        self._files.clear()
-        return stored
-
-    def _flush(self) -> None:
-        if not self._pending:
-            return
-        if self._writer is None:
-            self._open()
-        table = pa.Table.from_batches(self._pending, schema=self._schema)
-        assert self._writer is not None  # noqa: S101
-        assert self._file is not None  # noqa: S101
-        self._writer.write_table(table, row_group_size=ROW_GROUP_ROWS)
-        self._file_rows += table.num_rows
-        self._pending.clear()
-        self._pending_rows = self._pending_bytes = 0
-        if self._file.bytes_written > PART_BYTES:
-            self._close_file()
-
-    def _open(self) -> None:
-        self._file = HashedFile(self._folder / f"{self._stem}-{self._first_number + len(self._files):05d}.parquet")
-        self._file_rows = 0
-        self._writer = pq.ParquetWriter(
-            pa.PythonFile(self._file, mode="w"),
-            self._schema,
-            compression="zstd",
-            compression_level=1,
-            write_page_checksum=True,
-            store_schema=True,
-        )
-
-    def _close_file(self) -> None:
-        if self._writer is not None and self._file is not None:
-            self._writer.close()
-            self._files.append((self._file, self._file_rows))
-            self._writer = self._file = None
-
-    def __enter__(self) -> PartWriter:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        for file, _ in self._files:
-            file.abandon()
-        if self._file is not None:
-            self._file.abandon()
+THREADS = 2
+"""How many row groups are decoded at once where the rows of many are wanted."""
 
 
 class PartReader:
@@ -141,17 +49,35 @@ class PartReader:
         self._open: dict[int, pq.ParquetFile] = {}
         self._verified: dict[int, Path] = {} if verified is None else verified
 
-    def take(
-        self, locations: np.ndarray[Any, np.dtype[np.int64]], *, columns: Sequence[str] | None = None
-    ) -> pa.RecordBatch:
+    def take(self, locations: Places, *, columns: Sequence[str] | None = None) -> pa.RecordBatch:
         """The rows at these locations, which must ascend; only the row groups they lie in are decoded, once each."""
         schema = self._schema if columns is None else pa.schema([self._schema.field(name) for name in columns])
-        pieces: list[pa.RecordBatch] = []
-        for number, part in enumerate(self._parts):
-            start, stop = np.searchsorted(locations, [part.first_row, part.end_row])
-            if stop > start:
-                pieces.extend(self._take_part(number, locations[start:stop] - part.first_row, schema))
+        pieces = [
+            self._read_group(self._file(number), group, schema, pa.array(rows))
+            for number in self._holding(locations)
+            for group, rows in self._touched(number, locations)
+        ]
         return pa.concat_batches(pieces) if pieces else pa.RecordBatch.from_pylist([], schema=schema)
+
+    def rows_at(self, locations: Places) -> Iterator[pa.RecordBatch]:
+        """The rows at these ascending locations, in their order, a batch for each row group that holds some of them.
+
+        THREADS groups are decoded at once, and one more is held. A part is verified before its first row is given.
+        """
+        touched = self._holding(locations)
+        per_thread = threading.local()
+        with ThreadPoolExecutor(THREADS, "differ-images") as pool:
+            for number, path in zip(touched, pool.map(self._verify, touched), strict=True):
+                self._verified[number] = path
+            waiting: deque[Future[pa.RecordBatch]] = deque()
+            for number in touched:
+                metadata = self._file(number).metadata
+                for group, rows in self._touched(number, locations):
+                    waiting.append(pool.submit(self._take_apart, per_thread, number, metadata, group, rows))
+                    if len(waiting) > THREADS:
+                        yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
 
     def groups(self, *, columns: Sequence[str] | None = None, start: int = 0) -> Iterator[tuple[int, pa.RecordBatch]]:
         """All rows, dead ones too, a row group at a time: (location of the first, rows).
@@ -170,21 +96,42 @@ class PartReader:
                     yield first, self._read_group(file, group, schema)
                 first = end
 
-    def _take_part(
-        self, number: int, rows: np.ndarray[Any, np.dtype[np.int64]], schema: pa.Schema
-    ) -> Iterator[pa.RecordBatch]:
-        file = self._file(number)
-        first = 0
-        for group in range(file.metadata.num_row_groups):
-            count = file.metadata.row_group(group).num_rows
-            start, stop = np.searchsorted(rows, [first, first + count])
-            if stop > start:
-                yield self._read_group(file, group, schema).take(pa.array(rows[start:stop] - first))
-            first += count
+    def close(self) -> None:
+        """Close the files."""
+        for file in self._open.values():
+            file.close()
+        self._open.clear()
 
-    def _read_group(self, file: pq.ParquetFile, group: int, schema: pa.Schema) -> pa.RecordBatch:
+    def _holding(self, locations: Places) -> list[int]:
+        """The parts that some of the locations lie in."""
+        bounds = [np.searchsorted(locations, [part.first_row, part.end_row]) for part in self._parts]
+        return [number for number, (start, stop) in enumerate(bounds) if stop > start]
+
+    def _touched(self, number: int, locations: Places) -> Iterator[tuple[int, Places]]:
+        """The row groups of a part with the rows to take of each, counted from the group's first."""
+        metadata = self._file(number).metadata
+        first = self._parts[number].first_row
+        for group in range(metadata.num_row_groups):
+            end = first + metadata.row_group(group).num_rows
+            start, stop = np.searchsorted(locations, [first, end])
+            if stop > start:
+                yield group, locations[start:stop] - first
+            first = end
+
+    def _take_apart(self, held: Any, number: int, metadata: Any, group: int, rows: Places) -> pa.RecordBatch:
+        """Some rows of a row group, by a file of the calling thread's own: one file is not read by two at once."""
+        if getattr(held, "number", None) != number:
+            held.file, held.number = self._opened(number, metadata), number
+        return self._read_group(held.file, group, self._schema, pa.array(rows))
+
+    def _read_group(
+        self, file: pq.ParquetFile, group: int, schema: pa.Schema, rows: pa.Array | None = None
+    ) -> pa.RecordBatch:
+        """A row group, or some rows of it."""
         try:
-            table = file.read_row_group(group, columns=schema.names)
+            table = file.read_row_group(group, columns=schema.names, use_threads=rows is None)
+            if rows is not None:
+                table = table.take(rows)
         except (pa.ArrowInvalid, OSError) as error:
             raise CorruptionError(f"read {self._what}: {error}", hint=CHECK_HINT) from error
         batches = table.combine_chunks().to_batches()
@@ -199,19 +146,36 @@ class PartReader:
 
     def _file(self, number: int) -> pq.ParquetFile:
         if number not in self._open:
-            if number not in self._verified:
-                self._verified[number] = verify(self._root, self._parts[number].file, self._what)
-            path = self._verified[number]
+            self._verified[number] = self._verify(number)
             while len(self._open) >= OPEN_FILES:
                 del self._open[next(iter(self._open))]  # closed when whoever reads it now lets go
-            try:
-                self._open[number] = pq.ParquetFile(path, memory_map=True, page_checksum_verification=True)
-            except (pa.ArrowInvalid, OSError) as error:
-                raise CorruptionError(f"read {self._what}: {path}: {error}", hint=CHECK_HINT) from error
+            self._open[number] = self._opened(number)
         return self._open[number]
 
-    def close(self) -> None:
-        """Close the files."""
-        for file in self._open.values():
-            file.close()
-        self._open.clear()
+    def _verify(self, number: int) -> Path:
+        return self._verified.get(number) or verify(self._root, self._parts[number].file, self._what)
+
+    def _opened(self, number: int, metadata: pq.FileMetaData | None = None) -> pq.ParquetFile:
+        """metadata: given where a few rows are to be taken; then repeating texts stay dictionaries until they are."""
+        path = self._verified[number]
+        dictionaries = [] if metadata is None else _dictionaries(metadata, self._schema)
+        try:
+            return pq.ParquetFile(
+                path,
+                metadata=metadata,
+                memory_map=True,
+                page_checksum_verification=True,
+                read_dictionary=dictionaries,
+            )
+        except (pa.ArrowInvalid, OSError) as error:
+            raise CorruptionError(f"read {self._what}: {path}: {error}", hint=CHECK_HINT) from error
+
+
+def _dictionaries(metadata: pq.FileMetaData, schema: pa.Schema) -> list[str]:
+    """The text columns whose first row group is dictionary-encoded."""
+    if not metadata.num_row_groups:
+        return []
+    group = metadata.row_group(0)
+    chunks = {group.column(number).path_in_schema: group.column(number) for number in range(group.num_columns)}
+    texts = [field.name for field in schema if pa.types.is_string(field.type) or pa.types.is_binary(field.type)]
+    return [name for name in texts if name in chunks and chunks[name].has_dictionary_page]

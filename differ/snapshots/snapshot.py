@@ -54,7 +54,12 @@ class Snapshot:
     def index(self) -> Index:
         """The fingerprint index, memory-mapped."""
         with self.reading():
-            return open_index(self.root, self.manifest.index, self.manifest.source)
+            return self.open_index()
+
+    def open_index(self) -> Index:
+        """The fingerprint index, opened anew, for whoever need not keep it."""
+        manifest = self.manifest
+        return open_index(self.root, manifest.index, manifest.source, deltas=manifest.index_deltas)
 
     @cached_property
     def parts(self) -> PartReader:
@@ -65,6 +70,11 @@ class Snapshot:
         """The rows at these ascending locations."""
         with self.reading():
             return self.parts.take(locations)
+
+    def rows_at(self, locations: np.ndarray[Any, np.dtype[np.int64]]) -> Iterator[pa.RecordBatch]:
+        """The rows at these ascending locations, in their order, in a batch for each row group that holds some."""
+        with self.reading():
+            yield from self.parts.rows_at(locations)
 
     def located(
         self, *, columns: Sequence[str] | None = None

@@ -6,13 +6,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from differ.snapshots import parts
+from differ.snapshots import partwriter
 from differ.snapshots.manifest import Part
-from differ.snapshots.parts import PartReader, PartWriter
+from differ.snapshots.parts import PartReader
+from differ.snapshots.partwriter import PartWriter
 
 
 def test_a_large_batch_becomes_many_row_groups(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(parts, "ROW_GROUP_BYTES", 1 << 16)
+    monkeypatch.setattr(partwriter, "ROW_GROUP_BYTES", 1 << 16)
     cells = [f"{number:05d}" * 4_000 for number in range(100)]  # 20 kB each
     batch = pa.record_batch({"cell": cells})
     with PartWriter(tmp_path, "part", batch.schema) as writer:
