@@ -20,6 +20,7 @@ from differ.errors import DuplicateKeyError
 from differ.records.compare import beyond
 from differ.records.fingerprints import Fingerprints
 from differ.records.keytext import key_texts
+from differ.records.storing import spelled_out
 from differ.records.types import Schema
 from differ.snapshots.bits import Bits, Mask
 from differ.snapshots.index import Index
@@ -98,8 +99,8 @@ class Comparison:
 
 def duplicate_key(source: str, rows: pa.RecordBatch, schema: Schema, row: int) -> DuplicateKeyError:
     """The error for a key that a scan gave twice; `rows` holds it at `row`."""
-    keys = rows.slice(row, 1).select(list(schema.key))
-    text = key_texts(keys, schema.select(schema.key))[0].as_py()
+    keys = spelled_out(rows.slice(row, 1).select(list(schema.key)), schema.key_schema.arrow)
+    text = key_texts(keys, schema.key_schema)[0].as_py()
     return DuplicateKeyError(
         f"scan {source}: the key {text} came twice",
         hint="set 'key:' to columns that are unique in what the source yields",

@@ -4,7 +4,8 @@ Where the iterator declares its schema, batches stream through and must fit it. 
 first, in Arrow files, until all types are known: only so do equal records get equal bytes whatever the batches are cut
 like. All methods of a scan are called in one thread, the reader's.
 
-Invariant: every batch has exactly `schema.arrow` and no null in its key.
+Invariant: every batch has exactly `schema.arrow`, but that text columns may be dictionary-encoded, and no null in its
+key.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from differ.records.columns import ColumnRules
 from differ.records.convert import convert_array
 from differ.records.fingerprints import check_keys
 from differ.records.normalize import fit, to_batches
+from differ.records.storing import spelled_out
 from differ.records.types import NULL, Column, LogicalType, Schema
 from differ.records.unify import unify
 from differ.storage.files import storage_errors
@@ -112,13 +114,13 @@ class Scan:
     def _declared(self, declared: Schema) -> Iterator[pa.RecordBatch]:
         self._check_rules(declared)
         self._use(declared, declared.names)
-        for batch in self._read_all(self._raw().types):
+        for batch in self._read_all(self._raw().types, dictionaries=True):
             yield self._shaped(batch, self._raw())
 
     def _found(self) -> Iterator[pa.RecordBatch]:
         with _Aside(self._spill) as aside:
             found: Schema | None = None
-            for batch in self._read_all(self._spec.types):
+            for batch in self._read_all(self._spec.types, dictionaries=False):
                 schema = schema_from_arrow(batch.schema)
                 found = schema if found is None else unify(found, schema, source=self._ctx.source)
                 aside.add(batch)
@@ -170,23 +172,26 @@ class Scan:
         fitted = fit(batch, raw, source=self._ctx.source)
         shaped = fitted if raw.names == self.schema.names and not self._rules.mask else None
         if shaped is None:
-            shaped = self._rules.apply(fitted, raw, self.schema)
+            shaped = self._rules.apply(spelled_out(fitted, raw.arrow), raw, self.schema)
         check_keys(shaped, self.schema, source=self._ctx.source)
         self.rows += shaped.num_rows
         return shaped
 
-    def _read_all(self, types: Mapping[str, LogicalType]) -> Iterator[pa.RecordBatch]:
+    def _read_all(self, types: Mapping[str, LogicalType], *, dictionaries: bool) -> Iterator[pa.RecordBatch]:
         reader = self._required()
         with self._plugin_errors():
             for split in reader.splits():
-                yield from self._pieces(reader.read(split), types)
+                yield from self._pieces(reader.read(split), types, dictionaries=dictionaries)
 
-    def _pieces(self, batches: Iterable[Any], types: Mapping[str, LogicalType]) -> Iterator[pa.RecordBatch]:
+    def _pieces(
+        self, batches: Iterable[Any], types: Mapping[str, LogicalType], *, dictionaries: bool = False
+    ) -> Iterator[pa.RecordBatch]:
+        rows = self._ctx.batch_rows
         for batch in batches:
             self._ctx.check_cancelled()
             if _is_nothing(batch):
                 continue
-            yield from to_batches(batch, source=self._ctx.source, types=types, rows=self._ctx.batch_rows)
+            yield from to_batches(batch, source=self._ctx.source, types=types, rows=rows, dictionaries=dictionaries)
 
     def _raw(self) -> Schema:
         assert self._raw_schema is not None  # noqa: S101

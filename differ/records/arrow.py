@@ -52,7 +52,8 @@ def schema_from_arrow(schema: pa.Schema) -> Schema:
 def column_of(field: pa.Field) -> Column:
     """The column of one Arrow field. Raises RecordError naming the column."""
     stored = stored_type(field)
-    if stored is not None and stored.storage == field.type:
+    plain = field.type.value_type if pt.is_dictionary(field.type) else field.type
+    if stored is not None and stored.storage == plain:
         return Column(name=field.name, type=stored)
     try:
         return Column(name=field.name, type=from_arrow_type(field.type), declared=str(field.type))

@@ -23,7 +23,7 @@ from differ.records.cells import build, unwrapped
 from differ.records.cells import column_of as column_of_values
 from differ.records.convert import convert_array
 from differ.records.parse import parse_texts
-from differ.records.storing import to_storage
+from differ.records.storing import batch_of, kept_dictionary, to_storage
 from differ.records.types import JSON, Column, LogicalType, Schema, stored_type
 from differ.records.unify import unify
 
@@ -35,16 +35,19 @@ __all__ = ["fit", "to_arrow", "to_batches", "unify"]
 _ARROW_ERRORS = (pa.ArrowInvalid, pa.ArrowNotImplementedError, pa.ArrowTypeError)
 
 
-def to_arrow(batch: Any, *, source: str, types: Mapping[str, LogicalType]) -> pa.RecordBatch:
+def to_arrow(
+    batch: Any, *, source: str, types: Mapping[str, LogicalType], dictionaries: bool = False
+) -> pa.RecordBatch:
     """One batch of any accepted shape as a storage-typed record batch of the same rows.
 
     types: declared logical types of some or all columns. A column that a list of dicts has not is an error there, one
-    that is declared and absent is not. Vectorised for Arrow and for pandas' typed columns.
+    that is declared and absent is not. Vectorised for Arrow and for pandas' typed columns. dictionaries: whether text
+    columns of Arrow may stay dictionary-encoded, the one way in which types may then differ from storage.
     Raises IteratorError for a shape that is no batch (ragged rows, duplicate names), RecordError naming column and row
     for a value without exact form, SchemaDriftError for values of several types in one column.
     """
     if isinstance(batch, pa.RecordBatch | pa.Table):
-        return _from_arrow(batch, source, types)
+        return _from_arrow(batch, source, types, dictionaries)
     if type(batch).__module__.partition(".")[0] == "pandas" and hasattr(batch, "columns"):
         return _from_frame(batch, source, types)
     if isinstance(batch, list | tuple):
@@ -56,25 +59,26 @@ def to_arrow(batch: Any, *, source: str, types: Mapping[str, LogicalType]) -> pa
 
 
 def to_batches(
-    batch: Any, *, source: str, types: Mapping[str, LogicalType], rows: int = 65_536
+    batch: Any, *, source: str, types: Mapping[str, LogicalType], rows: int = 65_536, dictionaries: bool = False
 ) -> Iterator[pa.RecordBatch]:
     """The same in pieces of at most `rows`, so that one huge table costs no second copy of itself."""
     count = batch.num_rows if isinstance(batch, pa.RecordBatch | pa.Table) else None
     if count is None:
         count = len(batch) if hasattr(batch, "__len__") else 0
     if count <= rows:
-        yield to_arrow(batch, source=source, types=types)
+        yield to_arrow(batch, source=source, types=types, dictionaries=dictionaries)
         return
     for start in range(0, count, rows):
         if isinstance(batch, pa.RecordBatch | pa.Table):
             piece = batch.slice(start, rows)
         else:
             piece = batch.iloc[start : start + rows] if hasattr(batch, "iloc") else batch[start : start + rows]
-        yield to_arrow(piece, source=source, types=types)
+        yield to_arrow(piece, source=source, types=types, dictionaries=dictionaries)
 
 
 def fit(batch: pa.RecordBatch, schema: Schema, *, source: str) -> pa.RecordBatch:
-    """A storage-typed batch brought to exactly `schema.arrow`: its column order and its types.
+    """A storage-typed batch brought to exactly `schema.arrow`: its column order and its types. Text columns that come
+    dictionary-encoded stay so.
 
     Raises SchemaDriftError naming the column that is missing, is too many, or holds a value that does not convert.
     """
@@ -85,7 +89,13 @@ def fit(batch: pa.RecordBatch, schema: Schema, *, source: str) -> pa.RecordBatch
     arrays = []
     for column in schema.columns:
         old = found.types[column.name]
-        array, inexact = convert_array(batch.column(column.name), old, column.type)
+        array = batch.column(column.name)
+        if isinstance(array, pa.DictionaryArray):
+            if old == column.type:
+                arrays.append(array)
+                continue
+            array = array.cast(old.storage)
+        array, inexact = convert_array(array, old, column.type)
         if inexact.any():
             row = int(inexact.argmax())
             raise SchemaDriftError(
@@ -94,7 +104,7 @@ def fit(batch: pa.RecordBatch, schema: Schema, *, source: str) -> pa.RecordBatch
                 hint=f'declare the column\'s type for all batches: @iterator(types={{"{column.name}": "{old}"}})',
             )
         arrays.append(array)
-    return pa.RecordBatch.from_arrays(arrays, schema=schema.arrow) if arrays else batch
+    return batch_of(arrays, schema.arrow) if arrays else batch
 
 
 def _same_names(found: Sequence[str], expected: Sequence[str], source: str) -> None:
@@ -130,17 +140,19 @@ def _finish(columns: list[tuple[Column, pa.Array]], rows: int) -> pa.RecordBatch
     schema = Schema(columns=tuple(column for column, _ in columns))
     if not columns:
         return pa.RecordBatch.from_struct_array(pa.array([{}] * rows, pa.struct([])))
-    return pa.RecordBatch.from_arrays([array for _, array in columns], schema=schema.arrow)
+    return batch_of([array for _, array in columns], schema.arrow)
 
 
-def _from_arrow(batch: pa.RecordBatch | pa.Table, source: str, types: Mapping[str, LogicalType]) -> pa.RecordBatch:
+def _from_arrow(
+    batch: pa.RecordBatch | pa.Table, source: str, types: Mapping[str, LogicalType], dictionaries: bool
+) -> pa.RecordBatch:
     _unique_names(batch.schema.names, source)
     columns = []
     for field, column in zip(batch.schema, batch.columns, strict=True):
         array = column
         if isinstance(column, pa.ChunkedArray):
             array = column.chunk(0) if column.num_chunks == 1 else _one_chunk(column, source, field.name)
-        columns.append(_column(array, field, source, types.get(field.name)))
+        columns.append(_column(array, field, source, types.get(field.name), dictionaries))
     return _finish(columns, batch.num_rows)
 
 
@@ -152,10 +164,16 @@ def _one_chunk(column: pa.ChunkedArray, source: str, name: str) -> pa.Array:
     return pa.concat_arrays(made.chunks) if isinstance(made, pa.ChunkedArray) else made
 
 
-def _column(array: pa.Array, field: pa.Field, source: str, declared: LogicalType | None) -> tuple[Column, pa.Array]:
+def _column(
+    array: pa.Array, field: pa.Field, source: str, declared: LogicalType | None, dictionaries: bool = False
+) -> tuple[Column, pa.Array]:
     """One Arrow column in storage: of its own type, then of the declared one."""
     try:
         found = column_of(field)
+        if dictionaries and declared in (None, found.type):
+            kept = kept_dictionary(array, found.type)
+            if kept is not None:
+                return found, kept
         if stored_type(field) is None or array.type != found.type.storage:
             array = to_storage(array, found.type)
     except RecordError as error:

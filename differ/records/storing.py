@@ -7,6 +7,8 @@ Invariant: a value that storage cannot hold exactly is an error, never another v
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -31,6 +33,33 @@ def to_storage(array: pa.Array, type_: LogicalType) -> pa.Array:
         return _stored(array, type_)
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError, pa.ArrowCapacityError) as error:
         raise RecordError(f"a value does not fit {type_}: {error}") from None
+
+
+def kept_dictionary(array: pa.Array, type_: LogicalType) -> pa.DictionaryArray | None:
+    """The array, checked, where it is a text column that may stay dictionary-encoded until its rows are stored.
+
+    Its values are hashed and compared from the dictionary. Raises RecordError for invalid UTF-8.
+    """
+    if not isinstance(array, pa.DictionaryArray) or array.type != pa.dictionary(pa.int32(), type_.storage):
+        return None
+    if type_.kind not in ("string", "bytes") or array.dictionary.null_count:
+        return None
+    if type_.kind == "string":
+        _text(array.dictionary)
+    array.indices.validate(full=True)
+    top = pc.max(array.indices).as_py()
+    if top is not None and not 0 <= pc.min(array.indices).as_py() <= top < len(array.dictionary):
+        raise RecordError(f"index {top} of a dictionary of {len(array.dictionary)} values", hint="mend the iterator")
+    return array
+
+
+def batch_of(arrays: Sequence[pa.Array], schema: pa.Schema) -> pa.RecordBatch:
+    """A batch of this schema, whose text columns may be dictionary-encoded."""
+    fields = [
+        field.with_type(array.type) if isinstance(array, pa.DictionaryArray) else field
+        for array, field in zip(arrays, schema, strict=True)
+    ]
+    return pa.RecordBatch.from_arrays(arrays, schema=pa.schema(fields))
 
 
 def spelled_out(batch: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:

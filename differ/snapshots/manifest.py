@@ -94,8 +94,8 @@ class Manifest:
     @property
     def files(self) -> list[StoredFile]:
         """Every file the snapshot needs, without the manifest itself."""
-        listed = (*self.parts, *self.removed)
-        return [*(item.file for item in listed), self.index, *self.index_deltas]
+        parts, removed = (item.file for item in self.parts), (item.file for item in self.removed)
+        return [*parts, *removed, self.index, *self.index_deltas]
 
     def to_json(self) -> dict[str, Any]:
         """The file's content."""

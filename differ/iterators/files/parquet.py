@@ -24,6 +24,9 @@ from differ.records.types import NULL, Column, LogicalType, Schema
 SPLIT_BYTES = 256 * 1024 * 1024
 """About how much of a large file one split holds, uncompressed."""
 
+_CODED_BYTES_A_VALUE = 4
+"""A text that is spelled out takes its length, in four bytes, and itself; one of a dictionary takes a few bits."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class RowGroups:
@@ -40,6 +43,7 @@ class _Footer:
     schema: pa.Schema = field(compare=False)
     group_rows: tuple[int, ...]
     group_bytes: tuple[int, ...]
+    repeating: tuple[str, ...]
 
 
 class Parquet:
@@ -75,7 +79,8 @@ class Parquet:
     def read(self, split: RowGroups) -> Iterator[Batch]:
         """The rows of some row groups. Raises SourceError, also where a page's checksum is not right."""
         names = [column.name for column in self._columns]
-        with _opened(split.place) as file:
+        footer = next(footer for footer in self._footers if footer.place == split.place)
+        with _opened(split.place, [name for name in footer.repeating if name in names]) as file:
             for groups in _portions(file.metadata, split, self._ctx.batch_rows):
                 with reading(split.place):
                     batches = iter(file.iter_batches(self._ctx.batch_rows, row_groups=groups, columns=names))
@@ -146,19 +151,43 @@ def _read_footer(place: Place) -> _Footer:
             schema=schema,
             group_rows=tuple(group.num_rows for group in groups),
             group_bytes=tuple(group.total_byte_size for group in groups),
+            repeating=_repeating(metadata),
         )
 
 
 @contextmanager
-def _opened(place: Place) -> Iterator[pq.ParquetFile]:
-    with place.open() as raw:
+def _opened(place: Place, dictionaries: Sequence[str] = ()) -> Iterator[pq.ParquetFile]:
+    with place.open_arrow() as raw:
         with reading(place):
             # INT96 in microseconds: in nanoseconds its dates before 1677 and after 2262 wrap around unseen.
             file = pq.ParquetFile(
-                raw, pre_buffer=False, page_checksum_verification=True, coerce_int96_timestamp_unit="us"
+                raw,
+                read_dictionary=list(dictionaries),
+                pre_buffer=False,
+                page_checksum_verification=True,
+                coerce_int96_timestamp_unit="us",
             )
         with file:
             yield file
+
+
+def _repeating(metadata: pq.FileMetaData) -> tuple[str, ...]:
+    """The text columns whose values the file itself says repeat: they are read as its dictionaries, not spelled out.
+
+    Its first row group is taken for all; in one that is written otherwise the reader makes a dictionary, which is
+    slower and as exact.
+    """
+    if not metadata.num_row_groups:
+        return ()
+    group = metadata.row_group(0)
+    chunks = [group.column(number) for number in range(group.num_columns)]
+    return tuple(
+        chunk.path_in_schema
+        for chunk in chunks
+        if chunk.physical_type == "BYTE_ARRAY"
+        and chunk.has_dictionary_page
+        and chunk.total_uncompressed_size <= _CODED_BYTES_A_VALUE * chunk.num_values
+    )
 
 
 def _splits(footer: _Footer) -> Iterator[RowGroups]:
