@@ -112,12 +112,21 @@ class ChangeWriter:
         images have the previous schema. Raises DuplicateKeyError when two inserted rows share a key."""
         removed_keys = self._stack.enter_context(self._removed_writer()) if not self._rebase else None
         self._write_moved(deleted, removed_keys)
-        changed_parts = self._rows.finish(self._places.root, allow_none=self._previous is not None)
         dead = comparison.dead(deleted)
-        kept_parts, relocate = self._write_kept(dead, len(changed_parts)) if self._rebase else ([], None)
-        parts = self._parts(changed_parts, kept_parts)
         survivors = self._index.rows - dead.count() if self._index is not None else 0
-        index, deltas = self._write_index(dead, relocate, parts, survivors)
+        changed_parts: list[StoredFile] = []
+        kept_parts: list[StoredFile] = []
+        relocate = None
+        if self._rebase and self._index is not None:
+            changed_parts = self._finish_rows()
+            kept_parts, relocate = self._write_kept(dead, len(changed_parts))
+        # Else the index is made while the last rows are still being encoded.
+        try:
+            index, deltas = self._write_index(dead, relocate, survivors)
+        except merge.DuplicateEntriesError as error:
+            parts = self._parts(changed_parts or self._finish_rows(), kept_parts)
+            raise self._duplicate(error.locations, parts) from None
+        parts = self._parts(changed_parts or self._finish_rows(), kept_parts)
         manifest = Manifest(
             source=self._source,
             cycle=self._cycle,
@@ -133,6 +142,9 @@ class ChangeWriter:
         evolved = self._before_schema != self._schema
         segments = [(writer.finish(self._places.segment_root), evolved) for writer in order if writer.rows]
         return write_manifest(self._places.root, self._places.folder, manifest), segments
+
+    def _finish_rows(self) -> list[StoredFile]:
+        return self._rows.finish(self._places.root, allow_none=self._previous is not None)
 
     def _taken(self, batch: pa.RecordBatch, rows: Numbers | None) -> pa.RecordBatch:
         """Some rows of a batch, or all, as they are stored: what was a dictionary is spelled out for these alone."""
@@ -222,24 +234,21 @@ class ChangeWriter:
         return tuple(parts)
 
     def _write_index(
-        self, dead: Bits, relocate: np.ndarray[Any, Any] | None, parts: tuple[Part, ...], survivors: int
+        self, dead: Bits, relocate: np.ndarray[Any, Any] | None, survivors: int
     ) -> tuple[StoredFile, tuple[StoredFile, ...]]:
         """The base run of the next index and its deltas; the base is the previous one where little changed."""
         entries, index = self._entries, self._index
-        try:
-            if self._rebase or index is None or merge.wants_rewrite(index, entries.rows):
-                merged = merge.merge(index if survivors else None, dead, entries, relocate)
-                return self._write_run("index", merged, survivors + self._rows.rows, self._encoding.entries), ()
-            assert self._previous is not None  # noqa: S101
-            manifest = self._previous.manifest
-            if merge.wants_fold(index):
-                folded = merge.fold(index, dead, entries)
-                rows = index.size - index.base.size + entries.rows
-                return manifest.index, (self._write_run("index-delta", folded, rows, entries.schema),)
-            delta = self._write_run("index-delta", merge.append(entries), entries.rows, entries.schema)
-            return manifest.index, (*manifest.index_deltas, delta)
-        except merge.DuplicateEntriesError as error:
-            raise self._duplicate(error.locations, parts) from None
+        if self._rebase or index is None or merge.wants_rewrite(index, entries.rows):
+            merged = merge.merge(index if survivors else None, dead, entries, relocate)
+            return self._write_run("index", merged, survivors + self._rows.rows, self._encoding.entries), ()
+        assert self._previous is not None  # noqa: S101
+        manifest = self._previous.manifest
+        if merge.wants_fold(index):
+            folded = merge.fold(index, dead, entries)
+            rows = index.size - index.base.size + entries.rows
+            return manifest.index, (self._write_run("index-delta", folded, rows, entries.schema),)
+        delta = self._write_run("index-delta", merge.append(entries), entries.rows, entries.schema)
+        return manifest.index, (*manifest.index_deltas, delta)
 
     def _write_run(self, stem: str, entries: Iterator[pa.RecordBatch], rows: int, schema: pa.Schema) -> StoredFile:
         path = self._places.folder / f"{stem}.arrow"

@@ -19,6 +19,10 @@ from differ.records.keytext import key_texts, partition_hashes
 from differ.records.types import Schema
 from differ.storage import StoredFile
 from differ.storage.ipc import IpcWriter
+from differ.storage.writebehind import WriteBehind
+
+BEHIND_ROWS = 1 << 12
+"""So many events at once are encoded in a thread of the writer's own, while the caller makes the next."""
 
 
 class SegmentWriter:
@@ -33,11 +37,9 @@ class SegmentWriter:
             key = pa.field("key", pa.struct(list(before_schema.key_schema.arrow)), nullable=False)
             self._schema = self._schema.set(self._schema.get_field_index("key"), key)
         self._writer = IpcWriter(path, self._schema, compression="lz4")
-
-    @property
-    def rows(self) -> int:
-        """How many events were written."""
-        return self._writer.rows
+        self._behind = WriteBehind(f"differ-write-{op}s")
+        self.rows = 0
+        """How many events were given to write."""
 
     def write(
         self,
@@ -53,7 +55,23 @@ class SegmentWriter:
         if not rows:
             return
         keys = image.select(list(self._image.key))
-        first = self._writer.rows
+        first = self.rows
+        self.rows += rows
+        if rows < BEHIND_ROWS:
+            self._behind.wait()
+            self._write(keys, first, before, after, changed)
+        else:
+            self._behind.put(lambda: self._write(keys, first, before, after, changed))
+
+    def _write(
+        self,
+        keys: pa.RecordBatch,
+        first: int,
+        before: pa.RecordBatch | None,
+        after: pa.RecordBatch | None,
+        changed: pa.ListArray | None,
+    ) -> None:
+        rows = keys.num_rows
         arrays = [
             pa.array(np.arange(first, first + rows, dtype=np.uint32)),
             pa.array(np.full(rows, self._code, dtype=np.uint8)),
@@ -67,6 +85,7 @@ class SegmentWriter:
 
     def finish(self, root: Path) -> StoredFile:
         """Close the file durably."""
+        self._behind.wait()
         return self._writer.finish(root)
 
     def __enter__(self) -> SegmentWriter:
@@ -75,6 +94,7 @@ class SegmentWriter:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self._behind.close()
         self._writer.abandon()
 
 

@@ -128,7 +128,7 @@ def sort_order(
     high: np.ndarray[Any, np.dtype[np.uint64]], low: np.ndarray[Any, np.dtype[np.uint64]]
 ) -> np.ndarray[Any, np.dtype[np.int64]]:
     """The order that sorts by (high, low); a second pass is made only where two high halves are equal."""
-    order = np.argsort(high, kind="stable")
+    order = np.argsort(high)
     ordered = high[order]
     if ordered.size > 1 and bool((ordered[1:] == ordered[:-1]).any()):
         return np.lexsort((low, high))

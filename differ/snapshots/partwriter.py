@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 
 from differ.storage import StoredFile
 from differ.storage.files import HashedFile
+from differ.storage.writebehind import WriteBehind
 
 ROW_GROUP_ROWS = 1 << 17
 ROW_GROUP_BYTES = 64 << 20
@@ -26,7 +27,8 @@ DICTIONARY_SHARE = 0.3
 class PartWriter:
     """Writes rows of one schema to `folder/<stem>-00000.parquet` and on; a new file past PART_BYTES.
 
-    Use as a context manager; files that were not handed out by `finish` are removed again.
+    Whole row groups are encoded in a thread of the writer's own, two of them waiting at most, while the caller makes
+    the next. Use as a context manager; files that were not handed out by `finish` are removed again.
     """
 
     def __init__(self, folder: Path, stem: str, schema: pa.Schema, *, first_number: int = 0) -> None:
@@ -39,6 +41,7 @@ class PartWriter:
         self._pending: list[pa.RecordBatch] = []
         self._pending_rows = 0
         self._pending_bytes = 0
+        self._behind = WriteBehind(f"differ-write-{stem}")
         self.rows = 0
 
     def write(self, batch: pa.RecordBatch) -> None:
@@ -64,37 +67,46 @@ class PartWriter:
 
     def finish(self, root: Path, *, allow_none: bool = True) -> list[StoredFile]:
         """Close everything durably; `allow_none=False` makes one empty file when there were no rows."""
-        self._flush()
+        self._behind.wait()
+        self._write_group(self._taken())
         if self._writer is None and not self._files and not allow_none:
-            self._open()
+            self._open([])
         self._close_file()
         stored = [file.commit(root=root, rows=rows) for file, rows in self._files]
         self._files.clear()
         return stored
 
     def _flush(self) -> None:
-        if not self._pending:
+        group = self._taken()
+        self._behind.put(lambda: self._write_group(group))
+
+    def _taken(self) -> list[pa.RecordBatch]:
+        group, self._pending = self._pending, []
+        self._pending_rows = self._pending_bytes = 0
+        return group
+
+    def _write_group(self, group: list[pa.RecordBatch]) -> None:
+        if not group:
             return
         if self._writer is None:
-            self._open()
-        table = pa.Table.from_batches(self._pending, schema=self._schema)
+            self._open(group)
+        table = pa.Table.from_batches(group, schema=self._schema)
         assert self._writer is not None  # noqa: S101
         assert self._file is not None  # noqa: S101
         self._writer.write_table(table, row_group_size=ROW_GROUP_ROWS)
         self._file_rows += table.num_rows
-        self._pending.clear()
-        self._pending_rows = self._pending_bytes = 0
         if self._file.bytes_written > PART_BYTES:
             self._close_file()
 
-    def _open(self) -> None:
+    def _open(self, group: list[pa.RecordBatch]) -> None:
         self._file = HashedFile(self._folder / f"{self._stem}-{self._first_number + len(self._files):05d}.parquet")
         self._file_rows = 0
         self._writer = pq.ParquetWriter(
             pa.PythonFile(self._file, mode="w"),
             self._schema,
             compression="lz4",
-            use_dictionary=_repeating(self._pending),
+            use_dictionary=_repeating(group),
+            write_statistics=[field.name for field in self._schema if not _is_text(field.type)],
             write_page_checksum=True,
             store_schema=True,
         )
@@ -111,10 +123,16 @@ class PartWriter:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self._behind.close()
         for file, _ in self._files:
             file.abandon()
         if self._file is not None:
             self._file.abandon()
+
+
+def _is_text(type_: pa.DataType) -> bool:
+    """Whether finding the least and greatest value would cost more than it ever saves a reader."""
+    return bool(pa.types.is_string(type_) or pa.types.is_binary(type_) or pa.types.is_nested(type_))
 
 
 def _repeating(batches: list[pa.RecordBatch]) -> list[str]:
