@@ -16,7 +16,7 @@ PYTHON ?= $(shell for name in $(PYTHON_NAMES); do \
 
 DEMO_DIR ?= build/demo
 DEMO ?= rm -rf $(DEMO_DIR) && $(BIN)/differ init $(DEMO_DIR) --demo >/dev/null && $(BIN)/python $(DEMO_DIR)/demo.py
-BENCH ?= $(BIN)/python benchmarks/main_road.py
+BENCH ?= $(BIN)/python benchmarks/cycle.py
 # More flags for pytest, for example: make test PYTEST="-n 0 -k relay"
 PYTEST ?= -n 2
 # make lock UPGRADE=--upgrade takes the newest versions; without it only what must change does.

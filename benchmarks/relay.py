@@ -93,7 +93,7 @@ def _make_events(folder: Path, count: int) -> float:
                          (range % 100000 / 100)::DECIMAL(15, 2) AS total,
                          TIMESTAMP '2026-01-01' + INTERVAL (range) SECOND AS at,
                          md5(range::VARCHAR) || md5((range + 1)::VARCHAR) || md5((range + 2)::VARCHAR) AS note
-                  FROM range({count})) TO '{folder}/events.parquet'""")  # noqa: S608
+                  FROM range({count})) TO '{folder}/events.parquet'""")
         connection.execute(f"COPY (SELECT 1 AS id, 0 AS tick) TO '{folder}/clock.parquet'")
     _scan(folder, "events")
     line = subprocess.run(

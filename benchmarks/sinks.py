@@ -156,7 +156,7 @@ def _psycopg(url: str, rows: int) -> float:
     where = {"host": parts.host, "port": parts.port, "user": parts.username, "dbname": parts.database}
     sets = ", ".join(f"{name} = excluded.{name}" for name in COLUMNS[1:])
     places = ", ".join(f"%({name})s" for name in COLUMNS)
-    statement = f"INSERT INTO peer VALUES ({places}) ON CONFLICT (id) DO UPDATE SET {sets}"  # noqa: S608
+    statement = f"INSERT INTO peer VALUES ({places}) ON CONFLICT (id) DO UPDATE SET {sets}"
     with psycopg.connect(**where, password=parts.password) as connection:  # type: ignore[arg-type]
         connection.execute("DROP TABLE IF EXISTS peer")
         connection.execute(

@@ -93,7 +93,7 @@ class SnapshotSettings(Section):
         0.3, description="A new base is written when the deltas pass this share of it.", examples=["30%"]
     )
     small_base_bytes: Size = Field(
-        64 * 1024 * 1024,
+        16 * 1024 * 1024,
         alias="small_base",
         description="While a base is smaller than this, every cycle writes a whole one.",
         examples=["64MiB"],
