@@ -19,6 +19,7 @@ from differ.records.convert import convert
 from differ.records.fingerprints import Fingerprints
 from differ.records.keytext import key_texts
 from differ.records.types import Schema
+from differ.records.views import fixed_values, flags
 from differ.storage.spill import Buckets
 
 _EXTRA = ("key_hi", "key_lo", "row_hi", "row_lo", "loc")
@@ -68,16 +69,16 @@ class WaitingUpdates:
         if not batches:
             return
         merged = pa.concat_batches(batches)
-        order = np.argsort(merged.column("\0loc").to_numpy())
+        order = np.argsort(fixed_values(merged.column("\0loc")))
         for start in range(0, len(order), _CHUNK_ROWS):
             chunk = merged.take(pa.array(order[start : start + _CHUNK_ROWS]))
             rows = pa.RecordBatch.from_arrays(chunk.columns[: len(self._names)], schema=self._rows_schema)
-            hashes = Fingerprints(**{name: chunk.column(f"\0{name}").to_numpy() for name in _EXTRA[:4]})
-            yield rows, hashes, chunk.column("\0loc").to_numpy().astype(np.int64)
+            hashes = Fingerprints(**{name: fixed_values(chunk.column(f"\0{name}")) for name in _EXTRA[:4]})
+            yield rows, hashes, fixed_values(chunk.column("\0loc")).astype(np.int64)
 
     def _spill(self) -> None:
         for pending in self._pending:
-            buckets = pending.column("\0loc").to_numpy() // np.uint64(self._width)
+            buckets = fixed_values(pending.column("\0loc")) // np.uint64(self._width)
             order = np.argsort(buckets, kind="stable")
             batch = pending.take(pa.array(order))
             numbers, starts = np.unique(buckets[order], return_index=True)
@@ -105,8 +106,8 @@ def changed_columns(
     for number, name in enumerate(new.names):
         moved = differs(converted.column(name), after.column(name), new.types[name])
         if name in old.types and old.types[name] != new.types[name]:
-            was_null = before.column(name).is_null().to_numpy(zero_copy_only=False)
-            lost = converted.column(name).is_null().to_numpy(zero_copy_only=False) & ~was_null
+            was_null = flags(before.column(name).is_null())
+            lost = flags(converted.column(name).is_null()) & ~was_null
             moved = moved | lost
         matrix[:, number] = moved if name not in returned else True
     key_columns = [new.names.index(name) for name in new.key]
