@@ -38,6 +38,8 @@ $(STAMP): requirements.lock pyproject.toml $(KERNELS)
 		echo "error: '$(PYTHON) -m venv' failed; on Debian: apt-get install python3-venv" >&2; exit 1; }
 	$(BIN)/python -m pip install $(PIP_FLAGS) --require-hashes --only-binary :all: -r requirements.lock
 	$(BIN)/python -m pip install $(PIP_FLAGS) --no-deps --no-build-isolation --no-index -e .
+	@# So that the first calls are quick too, and all calls where Python may not write its cache.
+	$(BIN)/python -m compileall -q differ
 	@touch $@
 
 demo: $(STAMP)  ## a sample shop: scan it, change it, scan again, read the events

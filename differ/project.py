@@ -1,7 +1,8 @@
 """A project as its users see it from Python; the command line says the same in words.
 
 Every method that changes something is one cycle, one approval or one small catalog write, and safe to call from several
-processes. Results are frozen records; nothing here prints.
+processes. Results are frozen records; nothing here prints. What a scan does not need is imported by the method that
+does, since every scan that a schedule starts is a process of its own.
 """
 
 from __future__ import annotations
@@ -13,29 +14,24 @@ from typing import TYPE_CHECKING, Any
 
 from differ.catalog import Catalog
 from differ.catalog.catalog import now
-from differ.catalog.consumer_entries import ConsumerEntry
 from differ.catalog.consumers import Consumers
 from differ.catalog.locks import source_locks
 from differ.config import Settings
 from differ.cycle import Place, approve, reject, run_cycles
-from differ.cycle.care import Mending, compact, gc, plan, repair
-from differ.cycle.check import Finding, check
 from differ.cycle.procedure import RunOptions
 from differ.errors import BusyError, CorruptionError, NotKeptError, UsageError
-from differ.formats.batch import EventBatch
-from differ.formats.events import change_events
-from differ.formats.keys import Key, key_mask, parse_key
-from differ.formats.net import net_changes
 from differ.model import ChangeEvent, CycleResult
-from differ.records.keytext import key_texts
-from differ.records.normalize import to_arrow
 from differ.records.types import Schema
-from differ.relay.following import following
-from differ.relay.reader import EventReader, staged_batches
 from differ.snapshots.snapshot import Snapshot
 
 if TYPE_CHECKING:
     import pyarrow as pa
+
+    from differ.catalog.consumer_entries import ConsumerEntry
+    from differ.cycle.care import Mending
+    from differ.cycle.check import Finding
+    from differ.formats.batch import EventBatch
+    from differ.formats.keys import Key
 
 
 class Project:
@@ -148,22 +144,32 @@ class Project:
 
     def compact(self, source: str, *, wait: bool = False) -> CycleResult:
         """Write the current state of a source as one new base now; changes no row and makes no event."""
+        from differ.cycle.care import compact
+
         return compact(self.place, self.known(source), wait=wait)
 
     def check(self, *, read_data: bool = False) -> list[Finding]:
         """Everything that is wrong on disk, [] when all is well; see `differ.cycle.check.check`."""
+        from differ.cycle.check import check
+
         return list(check(self.place, read_data=read_data))
 
     def plan_repair(self, findings: Sequence[Finding]) -> list[Mending]:
         """What `repair` would do for these findings."""
+        from differ.cycle.care import plan
+
         return plan(self.place, findings)
 
     def repair(self, mendings: Sequence[Mending]) -> FilePath:
         """Carry out a plan; returns the folder of the quarantine."""
+        from differ.cycle.care import repair
+
         return repair(self.place, mendings)
 
     def gc(self) -> int:
         """Sweep what nothing refers to and return the bytes removed."""
+        from differ.cycle.care import gc
+
         return gc(self.place)
 
     # -- reading back ----------------------------------------------------------------------------------------------
@@ -178,6 +184,7 @@ class Project:
 
         Cost: one read of the key columns. A text that may mean several keys of a json column gives all their rows.
         """
+        from differ.formats.keys import parse_key
         from differ.snapshots.lookup import find
 
         snapshot = self.snapshot(source)
@@ -185,6 +192,8 @@ class Project:
 
     def held_batches(self, source: str) -> list[EventBatch]:
         """The events of the cycle that a guard holds, numbered from 1; raises UsageError when nothing is held."""
+        from differ.relay.reader import staged_batches
+
         held = self.catalog.held(self.known(source))
         if held is None or held.staged is None:
             raise UsageError(f"read held events of {source}: nothing is held", hint="see 'differ status'")
@@ -204,6 +213,8 @@ class Project:
         key: as on the command line, or an event's `key`; needs one source. Raises UsageError for SCNs that make no
         sense, NotKeptError for events that retention let go.
         """
+        from differ.relay.reader import EventReader
+
         names = [source] if isinstance(source, str) else list(source or ())
         for name in names:
             self.known(name)
@@ -239,6 +250,8 @@ class Project:
         key: str | Mapping[str, Any] | None = None,
     ) -> Iterator[ChangeEvent]:
         """The same as `event_batches`, event by event. key: also the `key` of an event."""
+        from differ.formats.events import change_events
+
         batches = self.event_batches(source, since=since, until=until, key=key)
         return (event for batch in batches for event in change_events(batch))
 
@@ -254,6 +267,8 @@ class Project:
 
     def net_changes(self, source: str, since: int, until: int) -> Iterator[dict[str, Any]]:
         """What is different between the states at two SCNs: at most one change a key, as NDJSON objects."""
+        from differ.formats.net import net_changes
+
         return net_changes(self.event_batches(source, since=since, until=until))
 
     def known(self, source: str) -> str:
@@ -322,6 +337,8 @@ class Project:
 
     def following(self, entries: Sequence[ConsumerEntry] | None = None) -> list[dict[str, Any]]:
         """Consumers (None: all) with their lag and what is kept for them; see `differ.relay.following`."""
+        from differ.relay.following import following
+
         found = self.consumers.all() if entries is None else entries
         return following(self.catalog, found, self.settings.relay.retention, now())
 
@@ -336,6 +353,8 @@ class Project:
     def _of_key(
         self, batches: Iterator[EventBatch], names: list[str], key: str | Mapping[str, Any]
     ) -> Iterator[EventBatch]:
+        from differ.formats.keys import key_mask, parse_key
+
         if len(names) != 1:
             raise UsageError(f"read events of key {key!r}: of which source?", hint="name one source")
         found = self.catalog.schemas(names[0])
@@ -356,6 +375,10 @@ class Project:
 
 
 def _key_of_values(key: Mapping[str, Any], schema: Schema, source: str) -> Key:
+    from differ.formats.keys import Key
+    from differ.records.keytext import key_texts
+    from differ.records.normalize import to_arrow
+
     if set(key) != set(schema.key):
         raise UsageError(
             f"read events of {source}: its key has the columns {', '.join(schema.key)}", hint="give them all"

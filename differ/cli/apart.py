@@ -23,7 +23,6 @@ from differ.errors import BusyError, HeldError, InterruptedScanError, SourceErro
 from differ.iterators.discovery import BUILT_IN
 from differ.model import CycleResult
 from differ.project import Project
-from differ.schedule import COMMAND
 
 STOP_SECONDS = 10.0
 STEP_SECONDS = 0.1
@@ -41,6 +40,8 @@ def scan_apart(session: Session, project: Project, unit: Sequence[str], *, wait:
     A child that ends without a result is a failed cycle, recorded as such. Raises InterruptedScanError when this
     process is told to stop; the child is stopped with it.
     """
+    from differ.schedule import COMMAND
+
     command = [*COMMAND, "scan", "--source", unit[0], "--json", "--project", str(project.settings.project)]
     command += ["--with-parent", str(os.getpid()), *(["--wait"] if wait else [])]
     command += {-1: ["-q"], 1: ["-v"], 2: ["-vv"]}.get(session.verbosity, [])

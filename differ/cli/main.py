@@ -8,6 +8,7 @@ Invariant: whatever goes wrong is one paragraph on stderr, never a traceback (un
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
 import sys
@@ -65,6 +66,8 @@ SECTIONS = {
     },
 }
 
+GC_THRESHOLDS = (100_000, 20, 20)
+
 
 @click.group(
     cls=LazyGroup,
@@ -83,6 +86,9 @@ def cli() -> None:
 
 def main() -> None:
     """Run the command line and end the process with its exit code."""
+    # Modules are no garbage: looking through them again and again while they are made costs a quarter of a short
+    # command's time. What a scan makes is freed by counting references; cycles are looked for ever so often.
+    gc.set_threshold(*GC_THRESHOLDS)
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")

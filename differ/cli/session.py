@@ -51,6 +51,9 @@ class Session:
     @contextmanager
     def open(self) -> Iterator[Project]:
         """The project, open; closed at the end."""
+        from differ.records.pandas_later import ask_pandas_later
+
+        ask_pandas_later()
         from differ.project import Project
 
         with Project(self.settings()) as project:

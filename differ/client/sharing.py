@@ -34,6 +34,7 @@ from differ.formats.batch import EventBatch
 from differ.formats.checkpoint import BootstrapCheckpoint, Checkpoint, StreamCheckpoint
 from differ.formats.cursor import Cursor
 from differ.formats.partitions import VIRTUAL, Partitions
+from differ.records.views import fixed_values
 
 log = logging.getLogger(__name__)
 
@@ -196,8 +197,8 @@ class Shared:
 
     def _unprocessed(self, batch: EventBatch) -> EventBatch:
         """The events of a batch that their partition does not have yet. Called from the thread that reads ahead."""
-        partitions = batch.events.column("partition").to_numpy() % np.uint64(VIRTUAL)
-        scns = batch.events.column("ordinal").to_numpy().astype(np.int64) + batch.first_scn
+        partitions = fixed_values(batch.events.column("partition")) % np.uint64(VIRTUAL)
+        scns = fixed_values(batch.events.column("ordinal")).astype(np.int64) + batch.first_scn
         keep = scns > self._floors[partitions]
         return batch if keep.all() else batch.take(pa.array(keep))
 

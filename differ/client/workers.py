@@ -25,6 +25,7 @@ import pyarrow as pa
 from differ.client.consumer import Answer, Next
 from differ.client.delivery import SLICE_SECONDS, Callbacks, Chunk, FailedError, Failure, each, guarded, whole
 from differ.model import ChangeEvent
+from differ.records.views import fixed_values
 
 ROWS_FIRST = 16
 """So many events each worker is handed first; then more, as long as they are quick."""
@@ -63,7 +64,7 @@ class Pool:
         abort = threading.Event()
         began = self._clock()
         jobs: dict[_Worker, Job] = {}
-        owners = given.batch.events.column("partition").to_numpy() % np.uint64(len(self._workers))
+        owners = fixed_values(given.batch.events.column("partition")) % np.uint64(len(self._workers))
         for worker in self._workers:
             mask = owners == worker.number
             if mask.any():

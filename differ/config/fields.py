@@ -50,7 +50,10 @@ _PERCENT_PATTERN = r"^\s*[0-9]+(\.[0-9]+)?\s*%?\s*$"
 class Section(BaseModel):
     """A mapping of the file: frozen, and a key that it does not know is an error."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", validate_by_name=True, validate_by_alias=True)
+    # Validators are built when they are first asked for: those of sections inside others never are.
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", validate_by_name=True, validate_by_alias=True, defer_build=True
+    )
 
 
 def _at_least(low: int) -> AfterValidator:

@@ -19,6 +19,7 @@ from differ.records.convert import convert
 from differ.records.fingerprints import Fingerprints
 from differ.records.keytext import key_texts
 from differ.records.types import Schema
+from differ.records.views import fixed_values, flags
 from differ.snapshots.bits import Places
 from differ.snapshots.run import Unsigned
 from differ.storage.spill import Buckets
@@ -88,7 +89,7 @@ class WaitingUpdates:
 
     def _ordered(self, start: int, stop: int, batches: list[pa.RecordBatch]) -> Stretch:
         merged = pa.concat_batches(batches or [pa.RecordBatch.from_pylist([], schema=self._schema)])
-        found = {name: merged.column(f"\0{name}").to_numpy() for name in _EXTRA}
+        found = {name: fixed_values(merged.column(f"\0{name}")) for name in _EXTRA}
         order = np.argsort(found["loc"])
         hashes = Fingerprints(*(found[name][order] for name in _EXTRA[:4]))
         rows = pa.RecordBatch.from_arrays(merged.columns[: len(self._rows_schema)], schema=self._rows_schema)
@@ -97,7 +98,7 @@ class WaitingUpdates:
 
     def _spill(self) -> None:
         for pending in self._pending:
-            buckets = pending.column("\0loc").to_numpy() // np.uint64(self._width)
+            buckets = fixed_values(pending.column("\0loc")) // np.uint64(self._width)
             order = np.argsort(buckets, kind="stable")
             batch = pending.take(pa.array(order))
             numbers, starts = np.unique(buckets[order], return_index=True)
@@ -125,8 +126,8 @@ def changed_columns(
     for number, name in enumerate(new.names):
         moved = differs(converted.column(name), after.column(name), new.types[name])
         if name in old.types and old.types[name] != new.types[name]:
-            was_null = before.column(name).is_null().to_numpy(zero_copy_only=False)
-            lost = converted.column(name).is_null().to_numpy(zero_copy_only=False) & ~was_null
+            was_null = flags(before.column(name).is_null())
+            lost = flags(converted.column(name).is_null()) & ~was_null
             moved = moved | lost
         matrix[:, number] = moved if name not in returned else True
     key_columns = [new.names.index(name) for name in new.key]

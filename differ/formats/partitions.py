@@ -18,6 +18,7 @@ import numpy.typing as npt
 
 from differ.errors import UsageError
 from differ.formats.batch import EventBatch
+from differ.records.views import fixed_values
 
 VIRTUAL = 256
 """Into how many partitions a consumer group's key space is cut."""
@@ -72,7 +73,7 @@ class Partitions:
 
     def mask(self, batch: EventBatch) -> npt.NDArray[np.bool_]:
         """Which events of the batch belong here. Vectorised."""
-        found: npt.NDArray[Any] = batch.events.column("partition").to_numpy() % np.uint64(self.count)
+        found: npt.NDArray[Any] = fixed_values(batch.events.column("partition")) % np.uint64(self.count)
         wanted = np.zeros(self.count, dtype=np.bool_)
         wanted[list(self.chosen)] = True
         mask: npt.NDArray[np.bool_] = wanted[found]

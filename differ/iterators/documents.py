@@ -24,7 +24,7 @@ from bson.datetime_ms import DatetimeMS
 from bson.decimal128 import Decimal128
 
 from differ.errors import RecordError
-from differ.records.json_values import canonical_text
+from differ.records.json_values import canonical_text, inner_text
 from differ.records.numbers import exact_number
 from differ.records.types import JSON, Column, LogicalType, Schema
 
@@ -66,9 +66,10 @@ class DocumentRecords:
                     f"scan {self._source}: a document has no _id",
                     hint="let the pipeline give each document a unique _id",
                 )
-            ids.append(id_text(document[ID]))
+            fields = dict(document)
+            ids.append(id_text(fields.pop(ID)))
             try:
-                texts.append(canonical_text({name: value for name, value in document.items() if name != ID}))
+                texts.append(canonical_text(fields))
             except RecordError as error:
                 raise RecordError(f"scan {self._source}: document {ids[-1]}: {error.message}") from None
         arrays = [pa.array(ids, pa.string()), pa.array(texts, pa.string())]
@@ -100,7 +101,7 @@ def can_project(type_: LogicalType) -> bool:
 
 def id_text(value: Any) -> str:
     """The canonical text of one value; the order of an embedded document is kept at every level."""
-    return canonical_text([value])[1:-1]
+    return inner_text(value)
 
 
 def _value_at(document: Any, path: Sequence[str]) -> Any:

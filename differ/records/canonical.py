@@ -29,6 +29,7 @@ from differ.errors import RecordError
 from differ.records.decimals import normal_texts
 from differ.records.nested import nested_texts
 from differ.records.types import LogicalType, Schema
+from differ.records.views import flags
 
 ENCODER_VERSION = 1
 """Raised by whatever changes the bytes of any value; stored fingerprints carry it."""
@@ -83,7 +84,7 @@ def _encode_columns(
     for index, (_, type_, array) in enumerate(columns):
         nulls = None
         if array.null_count:
-            nulls = pc.is_null(array).to_numpy(zero_copy_only=False)
+            nulls = flags(pc.is_null(array))
             header["nulls"][:, index // 8] |= nulls.astype(np.uint8) << (index % 8)
         width = fixed_width(type_)
         if width is None:
@@ -155,7 +156,9 @@ def _join(header: npt.NDArray[Any], variable: list[pa.Array]) -> pa.BinaryArray:
     heads = pa.BinaryArray.from_buffers(pa.binary(), rows, [None, pa.py_buffer(offsets.astype(np.int32)), data])
     if not variable:
         return heads
-    return pc.binary_join_element_wise(heads, *variable, b"", null_handling="replace", null_replacement=b"")
+    return pc.binary_join_element_wise(
+        heads, *variable, pa.scalar(b"", pa.binary()), null_handling="replace", null_replacement=b""
+    )
 
 
 def _chunk_ends(lengths: npt.NDArray[np.int64]) -> list[int]:

@@ -18,6 +18,7 @@ from differ.records.nested import nested_texts
 from differ.records.numbers import EXACT
 from differ.records.types import LogicalType
 from differ.records.values import python_column
+from differ.records.views import fixed_values, flags
 
 Flags = npt.NDArray[np.bool_]
 
@@ -56,7 +57,7 @@ def beyond(a: pa.Array, b: pa.Array, type_: LogicalType, tolerance: Decimal | fl
 
 
 def _flags(array: pa.BooleanArray) -> Flags:
-    return np.asarray(array.to_numpy(zero_copy_only=False), np.bool_)
+    return flags(array)
 
 
 def _comparable(array: pa.Array, type_: LogicalType) -> pa.Array:
@@ -68,8 +69,8 @@ def _comparable(array: pa.Array, type_: LogicalType) -> pa.Array:
 
 def _far_floats(a: pa.Array, b: pa.Array, tolerance: Decimal | float) -> Flags:
     missing = _flags(a.is_null()) | _flags(b.is_null())
-    one = pc.fill_null(a, 0.0).to_numpy(zero_copy_only=False)
-    other = pc.fill_null(b, 0.0).to_numpy(zero_copy_only=False)
+    one = fixed_values(pc.fill_null(a, 0.0))
+    other = fixed_values(pc.fill_null(b, 0.0))
     with np.errstate(invalid="ignore", over="ignore"):
         near = np.abs(one - other) <= float(tolerance)
     # A comparison with NaN, and one of infinities of both signs, is never near.

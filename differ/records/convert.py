@@ -26,6 +26,7 @@ from differ.records.nested import nested_texts
 from differ.records.numbers import exact_number
 from differ.records.types import LogicalType, Schema
 from differ.records.values import python_column
+from differ.records.views import fixed_values, flags
 
 Mask = npt.NDArray[np.bool_]
 
@@ -79,16 +80,12 @@ def _convertor(old: LogicalType, new: LogicalType) -> _Convertor | None:
 
 
 def _refuse(array: pa.Array, new: LogicalType) -> tuple[pa.Array, Mask]:
-    return pa.nulls(len(array), new.storage), _flags(array.is_valid())
-
-
-def _flags(array: pa.BooleanArray) -> Mask:
-    return np.asarray(array.to_numpy(zero_copy_only=False), np.bool_)
+    return pa.nulls(len(array), new.storage), flags(array.is_valid())
 
 
 def _keep(array: pa.Array, converted: pa.Array, equal: Mask) -> tuple[pa.Array, Mask]:
     """`converted` where equal, null elsewhere; inexact where a value was not equal."""
-    inexact = ~equal & _flags(array.is_valid())
+    inexact = ~equal & flags(array.is_valid())
     if inexact.any():
         converted = pc.if_else(pa.array(inexact), pa.scalar(None, converted.type), converted)
     return converted, inexact
@@ -100,13 +97,13 @@ def _tag(array: pa.Array, old: LogicalType, new: LogicalType) -> tuple[pa.Array,
 
 
 def _unit(array: pa.Array, old: LogicalType, new: LogicalType) -> tuple[pa.Array, Mask]:
-    numbers = pc.fill_null(array.cast(pa.int64()), 0).to_numpy(zero_copy_only=False)
+    counts = fixed_values(pc.fill_null(array.cast(pa.int64()), 0))
     if new.unit == "ns":
-        equal = np.abs(numbers // 1000) < 2**63 // 1_000_000
-        converted = np.where(equal, numbers, 0) * 1000
+        equal = np.abs(counts // 1000) < 2**63 // 1_000_000
+        converted = np.where(equal, counts, 0) * 1000
     else:
-        equal, converted = numbers % 1000 == 0, numbers // 1000
-    made = pa.array(converted, pa.int64(), mask=~_flags(array.is_valid())).cast(new.storage)
+        equal, converted = counts % 1000 == 0, counts // 1000
+    made = pa.array(converted, pa.int64(), mask=~flags(array.is_valid())).cast(new.storage)
     return _keep(array, made, equal)
 
 
@@ -126,33 +123,33 @@ def _number(array: pa.Array, old: LogicalType, new: LogicalType) -> tuple[pa.Arr
 
 
 def _int_to_float(array: pa.Array, new: LogicalType) -> tuple[pa.Array, Mask]:
-    numbers = pc.fill_null(array, 0).to_numpy(zero_copy_only=False)
-    doubles = numbers.astype(np.float64)
+    whole = fixed_values(pc.fill_null(array, 0))
+    doubles = whole.astype(np.float64)
     # 2**63 as a double would wrap on the way back, so it counts as not equal before it is tried.
     safe = np.where(np.abs(doubles) < 2.0**63, doubles, 0.0)
-    equal = (safe.astype(np.int64) == numbers) | (numbers == -(2**63))
-    made = pa.array(doubles, new.storage, mask=~_flags(array.is_valid()))
+    equal = (safe.astype(np.int64) == whole) | (whole == -(2**63))
+    made = pa.array(doubles, new.storage, mask=~flags(array.is_valid()))
     return _keep(array, made, equal)
 
 
 def _float_to_int(array: pa.Array, new: LogicalType) -> tuple[pa.Array, Mask]:
-    doubles = pc.fill_null(array, 0.0).to_numpy(zero_copy_only=False)
+    doubles = fixed_values(pc.fill_null(array, 0.0))
     equal = (doubles == np.floor(doubles)) & (doubles >= -(2.0**63)) & (doubles < 2.0**63)
-    numbers = np.where(equal, doubles, 0.0).astype(np.int64)
-    return _keep(array, pa.array(numbers, pa.int64(), mask=~_flags(array.is_valid())).cast(new.storage), equal)
+    whole = np.where(equal, doubles, 0.0).astype(np.int64)
+    return _keep(array, pa.array(whole, pa.int64(), mask=~flags(array.is_valid())).cast(new.storage), equal)
 
 
 def _number_by_value(array: pa.Array, old: LogicalType, new: LogicalType) -> tuple[pa.Array, Mask]:
     """Where Arrow's own casts round or fail as a whole: each value by Python's exact arithmetic."""
     values: list[Any] = [None if value is None else exact_number(value, new) for value in python_column(array, old)]
     made = pa.array(values, new.storage)
-    return made, _flags(pc.and_(array.is_valid(), made.is_null()))
+    return made, flags(pc.and_(array.is_valid(), made.is_null()))
 
 
 def _by_text(array: pa.Array, old: LogicalType, new: LogicalType) -> tuple[pa.Array, Mask]:
     values = python_column(array, old)
     made = _array_or_nulls(values, new)
-    equal = _flags(pc.fill_null(pc.equal(nested_texts(array, old), nested_texts(made, new)), False))
+    equal = flags(pc.fill_null(pc.equal(nested_texts(array, old), nested_texts(made, new)), False))
     return _keep(array, made, equal)
 
 

@@ -38,7 +38,7 @@ from differ.records.clock import EPOCH, date_text, datetime_text, duration_text,
 from differ.records.decimals import normal_decimal
 from differ.records.extended_json import loads, relaxed_value
 
-__all__ = ["NESTING_MAX", "canonical_text", "json_text_canonical", "loads", "relaxed_value", "too_deep"]
+__all__ = ["NESTING_MAX", "canonical_text", "inner_text", "json_text_canonical", "loads", "relaxed_value", "too_deep"]
 
 _quote: Callable[[str], str] = json.encoder.encode_basestring
 NESTING_MAX = 200
@@ -57,7 +57,17 @@ def canonical_text(value: Any, *, sort_all: bool = False) -> str:
     Raises RecordError for a value without exact form: another class, a key that is no string, a lone surrogate, more
     than NESTING_MAX levels of documents and arrays.
     """
-    text = _document(value, sort_all, 0, top=True) if isinstance(value, Mapping) else _encode(value, sort_all, 0)
+    return _checked(
+        _document(value, sort_all, 0, top=True) if isinstance(value, Mapping) else _encode(value, sort_all, 0)
+    )
+
+
+def inner_text(value: Any) -> str:
+    """The canonical text of a value as it stands inside another: the names of a document keep their order too."""
+    return _checked(_encode(value, sort=False, depth=1))
+
+
+def _checked(text: str) -> str:
     if not text.isascii():
         try:
             text.encode()
@@ -130,17 +140,24 @@ def _document(value: Mapping[Any, Any], sort: bool, depth: int, top: bool = Fals
         if not isinstance(name, str):
             raise RecordError(f"a document has the key {name!r}, which is no string")
         tagged = tagged or name[:1] == "$"
-        encoder = _ENCODERS.get(type(item)) or _encoder_of(item)
-        pairs.append((name, encoder(item, sort, depth)))
+        # The commonest kinds without a call; a document is mostly these.
+        kind = type(item)
+        if kind is str:
+            text = _quote(item)
+        elif kind is int and -_INT32 <= item < _INT32:
+            text = f'{{"$numberInt":"{item}"}}'
+        else:
+            text = (_ENCODERS.get(kind) or _encoder_of(item))(item, sort, depth)
+        pairs.append((name, text))
     if sort or top:
         pairs.sort()
-    body = "{" + ",".join(_quote(name) + ":" + text for name, text in pairs) + "}"
+    body = "{" + ",".join([_quote(name) + ":" + text for name, text in pairs]) + "}"
     return f'{{"$document":{body}}}' if tagged else body
 
 
 def _array(value: Any, sort: bool, depth: int) -> str:
     depth = _deeper(depth)
-    return "[" + ",".join([_encode(item, sort, depth) for item in value]) + "]"
+    return "[" + ",".join([(_ENCODERS.get(type(item)) or _encoder_of(item))(item, sort, depth) for item in value]) + "]"
 
 
 def _deeper(depth: int) -> int:
@@ -163,11 +180,8 @@ def _long(value: int, _sort: bool, _depth: int) -> str:
 def _float(value: float, _sort: bool, _depth: int) -> str:
     number = float(value) + 0.0  # makes -0.0 into 0.0
     if math.isfinite(number):
-        text = repr(number)
-    elif math.isnan(number):
-        text = "NaN"
-    else:
-        text = "Infinity" if number > 0 else "-Infinity"
+        return f'{{"$numberDouble":"{number!r}"}}'
+    text = "NaN" if math.isnan(number) else "Infinity" if number > 0 else "-Infinity"
     return f'{{"$numberDouble":"{text}"}}'
 
 
@@ -229,7 +243,7 @@ _ENCODERS: dict[type, Callable[[Any, bool, int], str]] = {
     bson.ObjectId: lambda value, _sort, _depth: f'{{"$oid":"{value}"}}',
     Int64: _long,
     datetime: _datetime,
-    DatetimeMS: lambda value, _sort, _depth: _millis(int(value)),
+    DatetimeMS: lambda value, _sort, _depth: f'{{"$date":{{"$numberLong":"{int(value)}"}}}}',
     Decimal: _decimal,
     Decimal128: lambda value, sort, depth: _decimal(value.to_decimal(), sort, depth),
     bson.Binary: lambda value, _sort, _depth: _binary(value, value.subtype),

@@ -27,6 +27,7 @@ from differ.records.extended_json import key_value
 from differ.records.plain import json_column
 from differ.records.types import DECIMAL_TEXT, JSON, LogicalType, Schema
 from differ.records.values import python_column
+from differ.records.views import literal
 
 __all__ = ["json_column", "key_column", "key_texts", "partition_hashes", "python_column"]
 
@@ -47,11 +48,13 @@ def key_texts(keys: pa.StructArray | pa.RecordBatch, schema: Schema) -> pa.Strin
     Vectorised for ints, bools, UUIDs, decimals, dates and texts without escapes; Python for the other values.
     """
     names = sorted(schema.key)
-    parts: list[pa.Array | str] = []
+    parts: list[pa.Array | pa.StringScalar] = []
     for index, name in enumerate(names):
-        parts.append(("," if index else "{") + json.dumps(name, ensure_ascii=False) + ":")
+        parts.append(literal(("," if index else "{") + json.dumps(name, ensure_ascii=False) + ":"))
         parts.append(_value_texts(_child(keys, name), schema.types[name]))
-    texts = pc.binary_join_element_wise(*parts, "}", "", null_handling="replace", null_replacement="null")
+    texts = pc.binary_join_element_wise(
+        *parts, literal("}"), literal(""), null_handling="replace", null_replacement="null"
+    )
     return texts.cast(pa.string())
 
 
@@ -97,7 +100,7 @@ def _value_texts(array: pa.Array, type_: LogicalType) -> pa.StringArray:
 
 
 def _wrapped(texts: pa.StringArray) -> pa.StringArray:
-    return pc.binary_join_element_wise('"', texts, '"', "")
+    return pc.binary_join_element_wise(literal('"'), texts, literal('"'), literal(""))
 
 
 def _dumped(values: Sequence[object]) -> pa.StringArray:

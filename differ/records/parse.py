@@ -25,6 +25,7 @@ from differ.errors import RecordError
 from differ.records.clock import parse_duration
 from differ.records.numbers import exact_number
 from differ.records.types import LogicalType
+from differ.records.views import flags
 
 _DECIMAL_TEXT = r"^[+-]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][+-]?[0-9]+)?$|^(NaN|-?Infinity)$"
 _HEX_UUID = re.compile(r"[0-9a-fA-F]{8}-?[0-9a-fA-F]{4}-?[0-9a-fA-F]{4}-?[0-9a-fA-F]{4}-?[0-9a-fA-F]{12}")
@@ -43,7 +44,7 @@ def parse_texts(texts: pa.StringArray, type_: LogicalType) -> tuple[pa.Array, np
         values = [_parse(text, type_) for text in encoded.dictionary.to_pylist()]
         parsed = pa.array(values, type_.storage).take(encoded.indices)
     wrong = pc.and_(texts.is_valid(), parsed.is_null())
-    return parsed, np.asarray(wrong.to_numpy(zero_copy_only=False), np.bool_)
+    return parsed, flags(wrong)
 
 
 def _decimals(texts: pa.StringArray, type_: LogicalType) -> pa.Array:

@@ -29,6 +29,7 @@ from differ.records.clock import duration_text_of_nanos
 from differ.records.extended_json import relaxed_value
 from differ.records.types import LogicalType
 from differ.records.values import entries, split, time_texts, zip_structs
+from differ.records.views import fixed_values, literal
 
 JsonReader = Callable[[str], Any]
 _ZERO_FRACTION = r"\.0+$|(\.[0-9]*[1-9])0+$"
@@ -95,12 +96,12 @@ def _moments(array: pa.Array, type_: LogicalType) -> list[Any]:
         return []
     unit = type_.unit if type_.kind == "timestamp" else "D"
     whole = array.cast(pa.int64()) if type_.kind == "timestamp" else array.cast(pa.int32()).cast(pa.int64())
-    numbers = pc.fill_null(whole, 0).to_numpy(zero_copy_only=False)
-    texts = pa.array(np.datetime_as_string(numbers.view(f"datetime64[{unit}]")).tolist(), pa.string())
+    counts = fixed_values(pc.fill_null(whole, 0))
+    texts = pa.array(np.datetime_as_string(counts.view(f"datetime64[{unit}]")).tolist(), pa.string())
     if type_.kind == "timestamp":
         texts = pc.replace_substring_regex(texts, _ZERO_FRACTION, r"\1")
         if type_.zone:
-            texts = pc.binary_join_element_wise(texts, "Z", "")
+            texts = pc.binary_join_element_wise(texts, literal("Z"), literal(""))
     valid = array.is_valid()
     return list(pc.if_else(valid, texts, pa.scalar(None, pa.string())).to_pylist())
 

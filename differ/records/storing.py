@@ -18,6 +18,7 @@ from differ.errors import RecordError
 from differ.records.arrow import is_list
 from differ.records.json_values import json_text_canonical
 from differ.records.types import LogicalType
+from differ.records.views import fixed_values, flags
 
 _DAY_MILLIS = 86_400_000
 _NO_MOMENT = -(2**63)
@@ -139,7 +140,7 @@ def _decimal(array: pa.Array, type_: LogicalType) -> pa.Array:
 
 def _days(array: pa.Array) -> pa.Array:
     millis = array.view(pa.int64())
-    rest = np.asarray(pc.fill_null(millis, 0).to_numpy(zero_copy_only=False)) % _DAY_MILLIS
+    rest = fixed_values(pc.fill_null(millis, 0)) % _DAY_MILLIS
     if rest.any():
         raise RecordError(
             "a date64 value is no whole day", hint="read the column as a timestamp, or cast it to a date in the query"
@@ -162,17 +163,13 @@ def _nested(array: pa.Array, type_: LogicalType) -> pa.Array:
         keys = _stored(compact.keys.slice(first, last - first), type_.children[0][1])
         items = _stored(compact.items.slice(first, last - first), type_.children[1][1])
         lengths = np.zeros(len(array), np.int64)
-        lengths[_valid(array)] = np.diff(compact.offsets.to_numpy()) if len(compact) else 0
+        lengths[flags(array.is_valid())] = np.diff(fixed_values(compact.offsets)) if len(compact) else 0
         return pa.MapArray.from_arrays(_offsets(lengths), keys, items, type=type_.storage, mask=mask)
     if not is_list(array.type):
         raise RecordError(f"Arrow type {array.type} is no list")
     items = _stored(array.flatten(), type_.children[0][1])
-    lengths = pc.fill_null(pc.list_value_length(array), 0).to_numpy(zero_copy_only=False).astype(np.int64)
+    lengths = fixed_values(pc.fill_null(pc.list_value_length(array), 0)).astype(np.int64)
     return pa.ListArray.from_arrays(_offsets(lengths), items, type=type_.storage, mask=mask)
-
-
-def _valid(array: pa.Array) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
-    return np.asarray(array.is_valid().to_numpy(zero_copy_only=False))
 
 
 def _offsets(lengths: np.ndarray[tuple[int], np.dtype[np.int64]]) -> pa.Int32Array:

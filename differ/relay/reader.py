@@ -19,6 +19,7 @@ from differ.formats.batch import EventBatch
 from differ.model import Window
 from differ.records.arrow import schema_from_arrow
 from differ.records.types import Schema
+from differ.records.views import fixed_values
 from differ.relay.batches import Batches
 from differ.storage import verify
 from differ.storage.files import CHECK_HINT
@@ -118,7 +119,7 @@ def _before_schema(events: pa.RecordBatch) -> Schema:
 
 def _within(batch: EventBatch, since: int, until: int) -> EventBatch:
     low, high = since + 1 - batch.first_scn, until - batch.first_scn
-    ordinals = batch.events.column("ordinal").to_numpy()
+    ordinals = fixed_values(batch.events.column("ordinal"))
     if len(ordinals) and low <= ordinals[0] and ordinals[-1] <= high:
         return batch
     start, stop = np.searchsorted(ordinals, [max(low, 0), max(high + 1, 0)])

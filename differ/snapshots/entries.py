@@ -17,6 +17,7 @@ import numpy as np
 import pyarrow as pa
 
 from differ.records.fingerprints import Fingerprints
+from differ.records.views import fixed_values
 from differ.storage.spill import Buckets
 
 HASHES = ("key_hi", "key_lo", "row_hi", "row_lo")
@@ -120,7 +121,7 @@ class EntryRuns:
 
 def column(batch: pa.RecordBatch, name: str) -> np.ndarray[Any, np.dtype[np.uint64]]:
     """A hash or location column as NumPy, without a copy."""
-    values: np.ndarray[Any, np.dtype[np.uint64]] = batch.column(name).to_numpy(zero_copy_only=True)
+    values: np.ndarray[Any, np.dtype[np.uint64]] = fixed_values(batch.column(name))
     return values
 
 

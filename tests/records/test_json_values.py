@@ -24,7 +24,7 @@ from hypothesis import strategies as st
 
 from differ.errors import CorruptionError, RecordError
 from differ.records.extended_json import from_relaxed, key_value
-from differ.records.json_values import canonical_text, json_text_canonical, loads, relaxed_value
+from differ.records.json_values import canonical_text, inner_text, json_text_canonical, loads, relaxed_value
 from tests.records.draw import JSON_VALUES, TEXT
 
 OID = bson.ObjectId("65f000000000000000000001")
@@ -75,6 +75,30 @@ ALL_VALUES = st.recursive(
     | st.builds(bson.DBRef, st.just("c"), inner, st.none(), st.dictionaries(st.sampled_from("ab"), inner)),
     max_leaves=6,
 )  # fmt: skip
+
+
+def _plainly(value: Any, top: bool = False) -> str:
+    """The rules in their plainest form: the encoder's short cuts for common kinds must not show."""
+    if isinstance(value, dict):
+        names = sorted(value) if top else list(value)
+        pairs = [f"{json.dumps(name, ensure_ascii=False)}:{_plainly(value[name])}" for name in names]
+        body = "{" + ",".join(pairs) + "}"
+        return '{"$document":' + body + "}" if any(name.startswith("$") for name in names) else body
+    if isinstance(value, list):
+        return "[" + ",".join(map(_plainly, value)) + "]"
+    if type(value) is str:
+        return json.dumps(value, ensure_ascii=False)
+    if type(value) is int and -(2**63) <= value < 2**63:
+        return json.dumps({"$numberInt" if -(2**31) <= value < 2**31 else "$numberLong": str(value)}).replace(" ", "")
+    if type(value) is float and math.isfinite(value):
+        return '{"$numberDouble":"' + repr(value or 0.0) + '"}'
+    return canonical_text(value)
+
+
+@given(ALL_VALUES)
+def test_short_cuts_change_nothing(value):
+    assert canonical_text(value) == _plainly(value, top=True)
+    assert inner_text(value) == _plainly(value) == canonical_text([value])[1:-1]
 
 
 def _written(value: Any) -> Any:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack
-from itertools import islice
 from typing import Any
 from uuid import UUID
 
@@ -23,6 +22,7 @@ from differ.errors import IteratorError, SourceError
 from differ.iterators.contract import Context, iterator
 from differ.iterators.documents import DOCUMENTS_MAX, ID, DocumentRecords, id_text
 from differ.iterators.mongodb.errors import mapped
+from differ.iterators.mongodb.fetch import ahead
 from differ.iterators.mongodb.options import take_options
 from differ.iterators.mongodb.snapshot import CODEC, Snapshot, open_snapshot, store_name
 from differ.model import Position
@@ -31,6 +31,8 @@ from differ.records.types import Schema
 LOOKUP_KEYS_MAX = 1000
 FETCH_DOCUMENTS = 1000
 """How many documents the driver asks for at a time; the server also cuts at 16 MiB."""
+BATCH_BYTES = 16 * 1024 * 1024
+"""Of BSON in one batch of records, unless the server's own batch has more."""
 
 
 @iterator(name="mongodb", key=ID)
@@ -98,20 +100,32 @@ class mongodb:  # noqa: N801  (users write `iterator: mongodb`)
                 yield batch.filter(pc.is_in(batch.column(ID), value_set=texts))
 
     def _batches(self, also: Mapping[str, Any], rows: int) -> Iterator[pa.RecordBatch]:
-        with mapped(self._ctx.source, f"read {self._name}", configured=not also), ExitStack() as stack:
-            cursor = stack.enter_context(self._cursor(also, min(rows, FETCH_DOCUMENTS)))
-            while documents := list(islice(cursor, rows)):
-                self._ctx.check_cancelled()
+        check = self._ctx.check_cancelled
+        fetch = min(rows, FETCH_DOCUMENTS)
+        documents: list[dict[str, Any]] = []
+        size = 0
+        with (
+            mapped(self._ctx.source, f"read {self._name}", configured=not also),
+            ahead(lambda: self._cursor(also, fetch), check) as raw_batches,
+        ):
+            for raw in raw_batches:
+                check()
+                if documents and (size + len(raw) > BATCH_BYTES or len(documents) + fetch > rows):
+                    yield self._records.batch(documents)
+                    documents, size = [], 0
+                documents += bson.decode_all(raw, CODEC)
+                size += len(raw)
+            if documents:
                 yield self._records.batch(documents)
 
     def _cursor(self, also: Mapping[str, Any], fetch: int) -> Any:
         options, session = self._options, self._snapshot.session
         if options.pipeline is not None:
             stages: list[Mapping[str, Any]] = [*options.pipeline, *([{"$match": also}] if also else [])]
-            return self._collection.aggregate(stages, session=session, batchSize=fetch)
+            return self._collection.aggregate_raw_batches(stages, session=session, batchSize=fetch)
         conditions = [condition for condition in (options.filter, also) if condition]
         query = {"$and": conditions} if len(conditions) > 1 else dict(*conditions)
-        return self._collection.find(query, options.projection, session=session, batch_size=fetch)
+        return self._collection.find_raw_batches(query, options.projection, session=session, batch_size=fetch)
 
     @property
     def _collection(self) -> Collection[dict[str, Any]]:

@@ -20,7 +20,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from bson import Timestamp
+from bson import MinKey, Timestamp
 from bson.codec_options import CodecOptions, DatetimeConversion
 from pymongo import MongoClient, ReadPreference, errors
 from pymongo.client_session import ClientSession
@@ -36,6 +36,9 @@ SNAPSHOT_WIRE_VERSION = 13  # 5.0
 Client = MongoClient[dict[str, Any]]
 CODEC: CodecOptions[dict[str, Any]] = CodecOptions(datetime_conversion=DatetimeConversion.DATETIME_MS)
 _LONG_AGO = Timestamp(1, 1)
+_NOBODY = {"_id": MinKey()}
+"""What the first reads look for: one step in the index of `_id`. A server that keeps no order in mind may read all of a
+collection for one document of it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -126,7 +129,9 @@ def _keeps_time(client: Client, options: MongoOptions) -> bool:
     """Whether the server minds the time of a snapshot read: one of 1970 must be refused."""
     read = {"level": "snapshot", "atClusterTime": _LONG_AGO}
     try:
-        client[options.database].command({"find": options.collection, "limit": 1, "readConcern": read})
+        client[options.database].command(
+            {"find": options.collection, "filter": _NOBODY, "limit": 1, "readConcern": read}
+        )
     except errors.OperationFailure as error:
         return error.code in (239, 246)
     return False
@@ -136,7 +141,7 @@ def _begins(client: Client, options: MongoOptions, session: ClientSession, sourc
     """Do the first read; False where the server refuses to read this collection in this kind of session."""
     with mapped(source, f"read {options.database}.{options.collection}"):
         try:
-            client[options.database][options.collection].find_one({}, {"_id": 1}, session=session)
+            client[options.database][options.collection].find_one(_NOBODY, {"_id": 1}, session=session)
         except errors.OperationFailure as error:
             if error.code in _UNAUTHORIZED:
                 raise

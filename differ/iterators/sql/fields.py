@@ -15,6 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from differ.records.types import Column, LogicalType, Schema
+from differ.records.views import literal
 
 Convert = Callable[[Sequence[Any]], pa.Array]
 PARAMETER = "\x00"
@@ -81,7 +82,7 @@ def from_text(type_: LogicalType) -> Convert:
 def _times(values: Sequence[Any], storage: pa.DataType) -> pa.Array:
     # Arrow parses no time of day alone; as the time of some day it does.
     texts = pa.array(values, pa.string())
-    days = pc.binary_join_element_wise("1970-01-01", texts, " ")
+    days = pc.binary_join_element_wise(literal("1970-01-01"), texts, literal(" "))
     return days.cast(pa.timestamp(storage.unit)).cast(storage)
 
 
@@ -103,9 +104,10 @@ def durations(values: Sequence[Any]) -> pa.Array:
         pc.struct_field(parts, name).cast(pa.int64()) for name in ("hours", "minutes", "seconds")
     )
     micros = pc.utf8_rpad(pc.struct_field(parts, "micros"), 6, "0").cast(pa.int64())
-    whole = pc.add(pc.multiply(pc.add(pc.multiply(hours, 60), minutes), 60), seconds)
-    total = pc.add(pc.multiply(whole, 1_000_000), micros)
-    negative = pc.equal(pc.struct_field(parts, "sign"), "-")
+    sixty, million = (pa.scalar(number, pa.int64()) for number in (60, 1_000_000))
+    whole = pc.add(pc.multiply(pc.add(pc.multiply(hours, sixty), minutes), sixty), seconds)
+    total = pc.add(pc.multiply(whole, million), micros)
+    negative = pc.equal(pc.struct_field(parts, "sign"), literal("-"))
     return pc.if_else(negative, pc.negate(total), total).cast(pa.duration("us"))
 
 
