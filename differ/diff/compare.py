@@ -72,6 +72,13 @@ class Comparison:
         self.updates += len(updates)
         return Outcome(inserts, updates, at[moved])
 
+    def assume_unchanged(self, locations: Mask) -> None:
+        """Count the rows at these locations (a mask by location, of live rows) as seen and unchanged, without them."""
+        assert self._index is not None  # noqa: S101
+        for part in self._index.ranges.values():
+            self._seen[part.offset : part.offset + part.entries.num_rows] |= locations[part.column("loc")]
+        self.rows += int(np.count_nonzero(locations))
+
     def absent(self) -> Positions:
         """Index positions of the keys that no batch held, ascending."""
         return np.flatnonzero(~self._seen).astype(np.int64)
