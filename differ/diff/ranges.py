@@ -38,10 +38,12 @@ def read_sums(root: Path, file: StoredFile, source: str) -> RangeSums:
     """The kept sums. Raises CorruptionError where the file is not what was written."""
     what = f"range sums of {source}"
     path = verify(root, file, what)
-    table = open_ipc(path, what).read_all()
-    metadata = table.schema.metadata or {}
+    reader = open_ipc(path, what)
+    metadata = reader.schema.metadata or {}
+    batches = [reader.get_batch(number) for number in range(reader.num_record_batches)]
+    kept = batches[0] if batches else pa.RecordBatch.from_pylist([], schema=_SCHEMA)
     try:
-        ids, counts, sums = (table.column(name).to_numpy() for name in ("id", "count", "sum"))
+        ids, counts, sums = (kept.column(name).to_numpy() for name in ("id", "count", "sum"))
         return RangeSums(
             basis=metadata[b"basis"].decode(), shift=int(metadata[b"shift"]), ids=ids, counts=counts, sums=sums
         )

@@ -100,7 +100,8 @@ class KeySample:
             self._stride *= 2
 
     def shift(self, range_rows: int) -> int:
-        """The smallest shift by which ranges hold about `range_rows` rows, were the keys spread as the sample is.
+        """The smallest shift by which ranges hold about `range_rows` rows (at least two thirds of that on average), were
+        the keys spread as the sample is.
 
         A sample of every n-th key is as the keys themselves, n times sparser; so the shift that leaves one range for
         `range_rows` sampled keys is log2(n) bits too wide. Keys far out get ranges of their own and change nothing.
@@ -108,7 +109,7 @@ class KeySample:
         keys = np.sort(np.concatenate(self._kept)) if self._kept else np.zeros(0, dtype=np.int64)
         least = max(0, (range_rows - 1).bit_length())
         sparser = self._stride.bit_length() - 1
-        most = max(1, len(keys) // range_rows)
+        most = max(1, 3 * len(keys) // (2 * range_rows))
         for shift in range(least, _SHIFT_MAX):
             if len(keys) < 2 or 1 + int(np.count_nonzero(np.diff(keys >> shift))) <= most:
                 return max(least, shift - sparser)

@@ -86,12 +86,12 @@ class Shop:
         with self.engine.begin() as connection:
             connection.execute(sa.text(statement), values)
 
-    def fill(self, count: int) -> None:
-        """Rows of the keys 1 to `count`."""
+    def fill(self, last: int, *, first: int = 1) -> None:
+        """Rows of the keys `first` to `last`."""
         with self.engine.begin() as connection:
             connection.execute(
                 sa.text(f"INSERT INTO {self.table} (k, k2, i, n, f, s) VALUES (:k, 1, :k, :k, 0.5, 'a')"),
-                [{"k": key} for key in range(1, count + 1)],
+                [{"k": key} for key in range(first, last + 1)],
             )
 
     def change(self, change: Change) -> None:
