@@ -3,12 +3,13 @@
     hashint8extended(key, ... hashtextextended(name, hash_numeric_extended(total, 0)) ...)
 
 Each function takes the hash so far as its seed, so the hash of a row depends on all columns at once. The shorter
-`hash_record_extended(row, 0)` will not do, for four reasons that each let a common change pass unseen:
+`hash_record_extended(row, 0)` will not do, for five reasons that each let a common change pass unseen:
 
 - it adds up 31**i * hash(column i), and a sum over rows then adds up column by column: two rows of a range that swap a
   value (two positions, two states) leave the sum nearly or wholly as it was;
 - hash_numeric forgets the sign: 19.90 and -19.90 are equal;
 - hashint8, which also hashes timestamps, folds 64 bits to 32 first: 1 and 2**32 are equal;
+- hash_float and hash_numeric give their seed back for a zero;
 - a database's hash follows ITS equality: intervals, jsonb and texts under a nondeterministic collation.
 
 So a type is hashed by a function only where that sees every difference that differ sees, and as its text or its binary
@@ -19,6 +20,7 @@ Source: PostgreSQL's access/hash/hashfunc.c, numeric.c and rowtypes.c; the funct
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -37,9 +39,10 @@ _NEEDED = ("hashtextextended", "hashint8extended", "hash_numeric_extended", "has
 
 @dataclass(frozen=True, slots=True)
 class _Step:
-    """How one type is hashed. value: SQL of what is hashed, from the column {c}; never NULL where the column is not.
-    some: a value of that type, for NULL. hashed: SQL of the hash of {v} under the seed {h}; {n} is the column's number,
-    for functions that give the seed back for a zero, or else a value could move from one column to the next."""
+    """How one type is hashed. value: SQL of what is hashed, from the column {c}; NULL just where the column is.
+    some: a value of that type, for NULL. hashed: SQL of the hash of {v} under the seed {h}, which must be NULL where {v}
+    is. {n} and {m} are numbers of this column alone, for functions that give the seed back for a zero: without them a
+    value could move from one column to the next and not be noticed."""
 
     kind: str
     value: str
@@ -50,17 +53,18 @@ class _Step:
 _INT4 = "hashint4extended({v}, {h})"
 _INT8 = "hashint8extended({v}, {h} # {v})"  # The seed takes all 64 bits, which the function itself folds to 32.
 _TEXT = 'hashtextextended({v} COLLATE "C", {h})'
-_BYTES = "hash_array_extended(ARRAY[{v}], {h})"
+_SENT = "hashtextextended(encode({v}, 'hex') COLLATE \"C\", {h})"
+_BYTES = "CASE WHEN {v} IS NOT NULL THEN hash_array_extended(ARRAY[{v}], {h}) END"  # An array with a NULL is none.
 _NO_BYTES = "''::bytea"
-_SIGNED = "{h} # CASE WHEN {v} < 0 THEN ~{n}::bigint ELSE {n}::bigint END"
+_SIGNED = "{h} # CASE WHEN {v} < 0 THEN {m} ELSE {n} END"
 _STEPS = {
     "boolean": _Step("bool", "{c}::int", "0", _INT4),
     "smallint": _Step("int", "{c}::int", "0", _INT4),
     "integer": _Step("int", "{c}", "0", _INT4),
     "bigint": _Step("int", "{c}", "0::bigint", _INT8),
     "oid": _Step("int", "{c}::bigint", "0::bigint", _INT8),
-    "real": _Step("float", "{c}", "0::real", "hashfloat4extended({v}, {h} # {n}::bigint)"),
-    "double precision": _Step("float", "{c}", "0::float8", "hashfloat8extended({v}, {h} # {n}::bigint)"),
+    "real": _Step("float", "{c}", "0::real", "hashfloat4extended({v}, {h} # {n})"),
+    "double precision": _Step("float", "{c}", "0::float8", "hashfloat8extended({v}, {h} # {n})"),
     "numeric": _Step("decimal", "{c}", "0", f"hash_numeric_extended({{v}}, {_SIGNED})"),
     "text": _Step("string", "{c}", "''", _TEXT),
     "character varying": _Step("string", "{c}", "''", _TEXT),
@@ -69,14 +73,15 @@ _STEPS = {
     "bytea": _Step("bytes", "{c}", _NO_BYTES, _BYTES),
     "uuid": _Step("uuid", "{c}", "'00000000-0000-0000-0000-000000000000'::uuid", "uuid_hash_extended({v}, {h})"),
     "date": _Step("date", "({c} - date '2000-01-01')", "0", _INT4),
-    "time without time zone": _Step("time", "time_send({c})", _NO_BYTES, _BYTES),
-    "timestamp without time zone": _Step("timestamp", "timestamp_send({c})", _NO_BYTES, _BYTES),
-    "timestamp with time zone": _Step("timestamp", "timestamptz_send({c})", _NO_BYTES, _BYTES),
+    "time without time zone": _Step("time", "time_send({c})", _NO_BYTES, _SENT),
+    "timestamp without time zone": _Step("timestamp", "timestamp_send({c})", _NO_BYTES, _SENT),
+    "timestamp with time zone": _Step("timestamp", "timestamptz_send({c})", _NO_BYTES, _SENT),
 }
 _OTHER = _Step("", "{c}::text", "''", _TEXT)
-# Without brackets: a numeric may be NaN or an infinity, which have one hash; a character is not padded, and its hash
-# ignores the blanks at its end.
-_AS_TEXT_WITHOUT_LENGTH = {"numeric": _OTHER, "character": _Step("", "concat({c})", "''", _TEXT)}
+# Without brackets: a numeric may be NaN or an infinity, which have one hash; a character is not padded, and both its
+# hash and its cast to text ignore the blanks at its end.
+_UNPADDED = _Step("", "encode(bpcharsend({c}), 'escape')", "''", _TEXT)
+_WITHOUT_LENGTH = {"numeric": _OTHER, "character": _UNPADDED, "bpchar": _UNPADDED}
 
 
 class PostgreSQLSums:
@@ -138,18 +143,25 @@ class PostgreSQLSums:
                 continue
             step = _step(field)
             value = step.value.format(c=column)
-            quick = step.hashed.format(v=value, h=quick, n=number)
-            seed = f"({whole} # CASE WHEN {column} IS NULL THEN {number << 32}::bigint ELSE 0::bigint END)"
-            whole = step.hashed.format(v=f"coalesce({value}, {step.some})", h=seed, n=number)
+            marks = {"n": _mark(number, "value"), "m": _mark(number, "negative")}
+            quick = step.hashed.format(v=value, h=quick, **marks)
+            seed = f"({whole} # CASE WHEN {column} IS NULL THEN {_mark(number, 'null')} ELSE 0::bigint END)"
+            whole = step.hashed.format(v=f"coalesce({value}, {step.some})", h=seed, **marks)
         quick, whole = (_INT8.format(v=f"{key}::bigint", h=chain) for chain in (quick, whole))
         return f"sum(coalesce({quick}, {whole}))"
+
+
+def _mark(number: int, what: str) -> str:
+    """SQL of 64 bits that no other column, and no other use in it, has."""
+    digest = hashlib.sha256(f"{number} {what}".encode()).digest()
+    return f"'{int.from_bytes(digest[:8], signed=True)}'::bigint"
 
 
 def _step(field: Field) -> _Step:
     """How a column is hashed. What is not read as what it is declared (`as_text`) is hashed as its text."""
     declared = field.column.declared or ""
     bare = re.sub(r"\(.*?\)", "", declared)
-    if bare == declared and bare in _AS_TEXT_WITHOUT_LENGTH:
-        return _AS_TEXT_WITHOUT_LENGTH[bare]
+    if bare == declared and bare in _WITHOUT_LENGTH:
+        return _WITHOUT_LENGTH[bare]
     step = _STEPS.get(bare, _OTHER)
     return step if step.kind == field.column.type.kind else _OTHER
