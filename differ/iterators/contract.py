@@ -59,8 +59,8 @@ class Context:
     empty when the iterator is to say. project: the project's folder, which relative paths start from.
     batch_rows: how many rows a batch should hold at most. previous: the last committed cycle, or None before the first.
     columns_excluded, columns_seen: an iterator that leaves excluded columns out by itself asks `keep`, which notes what
-    the store has. handle: what `connect` gave. logger: one of the source's own. range_rows: where checksums are wanted, how
-    many rows a key range should hold.
+    the store has. handle: what `connect` gave. logger: one of the source's own.
+    range_rows: where checksums are wanted, how many rows a key range should hold.
     """
 
     source: str

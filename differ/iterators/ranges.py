@@ -48,7 +48,8 @@ class RangeSums:
         """The ids of the ranges, of either, whose rows are not what they were: changed, new, gone."""
         ids = np.union1d(self.ids, before.ids)
         was, now = before._spread(ids), self._spread(ids)
-        return ids[(was[0] != now[0]) | (was[1] != now[1])]
+        moved: Ids = ids[(was[0] != now[0]) | (was[1] != now[1])]
+        return moved
 
     def count(self, ids: Ids) -> int:
         """How many rows the ranges of these ascending ids hold."""
@@ -100,7 +101,7 @@ class KeySample:
             self._stride *= 2
 
     def shift(self, range_rows: int) -> int:
-        """The smallest shift by which ranges hold about `range_rows` rows (at least two thirds of that on average), were
+        """The smallest shift by which ranges hold about `range_rows` rows, on average at least two thirds of that, were
         the keys spread as the sample is.
 
         A sample of every n-th key is as the keys themselves, n times sparser; so the shift that leaves one range for

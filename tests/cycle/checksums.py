@@ -20,7 +20,13 @@ CHECKSUM = {"range_rows": 4, "full_every": 1000, "moved_max": "100%"}
 TEXTS = ["a", "A", "\u00e1", "a\u0301", "a ", "", " a", "b", "1", "NULL", "'", "\\", ",", "x" * 3000, None]
 INTS = [0, 1, -1, 2**32, -(2**32), 2**32 + 1, 2**63 - 1, -(2**63), None]
 NUMBERS = ["0", "1", "-1", "19.90", "-19.90", "10000", "100000000", None]
-MOMENTS = ["2024-01-01 00:00:00", "2024-01-01 00:00:00.000001", "1969-12-31 23:59:59.999999", "2400-05-05 05:05:05", None]
+MOMENTS = [
+    "2024-01-01 00:00:00",
+    "2024-01-01 00:00:00.000001",
+    "1969-12-31 23:59:59.999999",
+    "2400-05-05 05:05:05",
+    None,
+]
 VALUES = {
     "i": st.sampled_from(INTS),
     "n": st.sampled_from(NUMBERS),
@@ -129,16 +135,17 @@ class Shop:
                 case swap if swap.startswith("swap"):
                     self._swap(swap.split()[1])
         except sa.exc.DBAPIError as error:
-            assert not error.connection_invalidated, error
+            if error.connection_invalidated:
+                raise
 
     def _swap(self, name: str) -> None:
         """Two neighbours exchange a value."""
         with self.engine.begin() as connection:
             found = connection.execute(sa.text(f"SELECT k, k2, {name} FROM {self.table} ORDER BY k, k2 LIMIT 2")).all()
             if len(found) == 2:
-                (k, k2, one), (l, l2, other) = found
+                (k, k2, one), (next_k, next_k2, other) = found
                 update = sa.text(f"UPDATE {self.table} SET {name} = :v WHERE k = :k AND k2 = :k2")
-                connection.execute(update, [{"v": other, "k": k, "k2": k2}, {"v": one, "k": l, "k2": l2}])
+                connection.execute(update, [{"v": other, "k": k, "k2": k2}, {"v": one, "k": next_k, "k2": next_k2}])
 
     def _name(self, name: str) -> str:
         return self.engine.dialect.identifier_preparer.quote(name)

@@ -326,7 +326,10 @@ def test_a_kill_at_any_point_of_writing_leaves_sums_that_are_true(postgresql_url
                 assert crasher.run(shop.world.folder, "scan", kill_at=number)["killed"], points[number]
                 result = shop.world.commit("orders")
                 assert (result.rows, result.full_reason) == (59, None), points[number]
-                assert {(op, key[0]) for op, key in shop.world.ops("orders", since=60)} == {("update", 9), ("delete", 50)}
+                assert {(op, key[0]) for op, key in shop.world.ops("orders", since=60)} == {
+                    ("update", 9),
+                    ("delete", 50),
+                }
                 assert len(list((shop.world.folder / ".differ" / "sums" / "orders").iterdir())) == 1
                 shop.world.close()
         finally:

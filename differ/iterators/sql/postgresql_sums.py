@@ -39,10 +39,13 @@ _NEEDED = ("hashtextextended", "hashint8extended", "hash_numeric_extended", "has
 
 @dataclass(frozen=True, slots=True)
 class _Step:
-    """How one type is hashed. value: SQL of what is hashed, from the column {c}; NULL just where the column is.
-    some: a value of that type, for NULL. hashed: SQL of the hash of {v} under the seed {h}, which must be NULL where {v}
-    is. {n} and {m} are numbers of this column alone, for functions that give the seed back for a zero: without them a
-    value could move from one column to the next and not be noticed."""
+    """How one type is hashed.
+
+    value: SQL of what is hashed, from the column {c}; NULL just where the column is. some: a value of that type, for
+    NULL. hashed: SQL of the hash of {v} under the seed {h}, which must be NULL where {v} is. {n} and {m} are numbers of
+    this column alone, for functions that give the seed back for a zero: without them a value could move from one column
+    to the next and not be noticed.
+    """
 
     kind: str
     value: str
