@@ -54,14 +54,19 @@ def read_sums(root: Path, file: StoredFile, source: str) -> RangeSums:
 def unread(snapshot: Snapshot, sums: RangeSums, dirty: Ids) -> Mask | None:
     """By location: whether the row is alive and lies in none of the `dirty` ranges, of the width that `sums` have.
 
-    None where the state has more or fewer such rows than the sums say. Cost: reads one key column of the state.
+    None where the state has more or fewer such rows than the sums say. Cost: reads one key column of the state, and
+    only the index where nothing is dirty.
     """
+    expected = sums.rows - sums.count(dirty)
+    if not len(dirty):
+        alive = snapshot.index.live(snapshot.manifest.part_rows)
+        everything: Mask = np.ones(snapshot.manifest.part_rows, dtype=bool) if alive is None else alive
+        return everything if snapshot.rows == expected else None
     key = snapshot.schema.key[0]
     clean: Mask = np.zeros(snapshot.manifest.part_rows, dtype=bool)
     for locations, batch in snapshot.located(columns=[key]):
         ids = batch.column(key).cast(pa.int64()).to_numpy() >> sums.shift
         at = np.searchsorted(dirty, ids)
         at[at == len(dirty)] = 0
-        clean[locations] = dirty[at] != ids if len(dirty) else True
-    expected = sums.rows - sums.count(dirty)
+        clean[locations] = dirty[at] != ids
     return clean if int(np.count_nonzero(clean)) == expected else None
