@@ -95,7 +95,11 @@ class PreviousCommit:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CycleResult:
-    """How one cycle of one source ended; `to_json` is the line that `differ scan --json` prints."""
+    """How one cycle of one source ended; `to_json` is the line that `differ scan --json` prints.
+
+    ranges, ranges_read: with `scan: checksum`, of how many key ranges how many were read; or else, full_reason: why all
+    rows were.
+    """
 
     source: str
     cycle: int
@@ -116,6 +120,9 @@ class CycleResult:
     schema: int | None = None
     schema_changes: tuple[str, ...] = ()
     waiting_deletes: int = 0
+    ranges: int | None = None
+    ranges_read: int | None = None
+    full_reason: str | None = None
 
     @property
     def changes(self) -> int:
@@ -145,6 +152,9 @@ class CycleResult:
             "schema": self.schema,
             "schema_changes": list(self.schema_changes) or None,
             "waiting_deletes": self.waiting_deletes or None,
+            "ranges": self.ranges,
+            "ranges_read": self.ranges_read,
+            "full_reason": self.full_reason,
         }
         return body | {name: value for name, value in optional.items() if value is not None}
 

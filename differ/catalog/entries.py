@@ -76,11 +76,26 @@ class StagedSegment:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class StagedSums:
+    """Checksums of key ranges, which describe the source as the cycle found it. rules: a hash of what was configured.
+    partial: how many cycles in a row, this one included, read only some ranges."""
+
+    file: StoredFile
+    rules: str
+    partial: int
+
+    def to_json(self) -> list[Any]:
+        """The catalog's form."""
+        return [self.file.to_json(), self.rules, self.partial]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Staged:
     """Everything a cycle wrote and a commit makes visible; its JSON is what a held cycle's hash is taken over.
 
     manifest: None where the snapshot stays as it was. schema_changes: sentences, empty when the schema is the same.
-    absent: keys that wait for their delete to be confirmed. floor: a new base without events.
+    absent: keys that wait for their delete to be confirmed. sums: of `scan: checksum`. floor: a new base without
+    events.
     seen_at, detected_at: when reading began and ended; what was read held at some moment between them.
     """
 
@@ -94,10 +109,12 @@ class Staged:
     floor: bool
     seen_at: str
     detected_at: str
+    sums: StagedSums | None = None
 
     def to_json(self) -> dict[str, Any]:
-        """The catalog's form; `from_json` reads it back."""
-        return {
+        """The catalog's form; `from_json` reads it back. Without sums it is what it was before there were any, for the
+        chain is taken over it."""
+        body = {
             "manifest": self.manifest.to_json() if self.manifest else None,
             "segments": [[item.file.to_json(), item.has_before_schema] for item in self.segments],
             "schema": self.schema.to_json(),
@@ -109,10 +126,12 @@ class Staged:
             "seen_at": self.seen_at,
             "detected_at": self.detected_at,
         }
+        return body if self.sums is None else body | {"sums": self.sums.to_json()}
 
     @classmethod
     def from_json(cls, body: Mapping[str, Any]) -> Staged:
         """Read what `to_json` wrote."""
+        sums = body.get("sums")
         return cls(
             manifest=_file(body["manifest"]),
             segments=tuple(
@@ -127,6 +146,7 @@ class Staged:
             floor=body["floor"],
             seen_at=body["seen_at"],
             detected_at=body["detected_at"],
+            sums=StagedSums(file=StoredFile.from_json(sums[0]), rules=sums[1], partial=sums[2]) if sums else None,
         )
 
     @property

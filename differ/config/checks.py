@@ -21,13 +21,6 @@ def check(settings: Settings) -> list[Problem]:
     problems: list[Problem] = []
     for source in settings.sources.values():
         problems += _columns(source)
-        if source.scan == "checksum":
-            problems.append(
-                Problem(
-                    ("sources", source.name, "scan"),
-                    "'checksum' is not available in this version; use 'full'",
-                )
-            )
     problems += _groups(settings)
     for sink in settings.sinks.values():
         problems += _known(settings, ("sinks", sink.name), sink.sources)

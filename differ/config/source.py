@@ -100,6 +100,25 @@ class SnapshotSettings(Section):
     )
 
 
+class ChecksumSettings(Section):
+    """The key ranges of `scan: checksum`, and when all rows are read all the same."""
+
+    range_rows: CountFromOne | None = Field(
+        None,
+        description="How many rows a key range holds, about. By default 256, and more in tables of more than 67 "
+        "million rows.",
+        examples=["256"],
+    )
+    full_every: CountFromOne = Field(
+        100, description="One cycle of so many reads all rows, whatever the sums say.", examples=["100"]
+    )
+    moved_max: Share = Field(
+        0.25,
+        description="All rows are read when more than this share of them lies in ranges that moved.",
+        examples=["25%"],
+    )
+
+
 class RowsGuard(Section):
     """Bounds on the number of rows; a first scan may be empty all the same."""
 
@@ -182,9 +201,14 @@ class SourceSettings(Section):
     )
     scan: Literal["full", "checksum"] = Field(
         "full",
-        description="`full` reads every row. `checksum`, which reads only key ranges whose checksum on "
-        "the server moved, is not available in this version.",
+        description="`full` reads every row. `checksum` has the server sum up each key range and reads only "
+        "those whose sum moved: tables of PostgreSQL and MariaDB with an integer key; whatever else is read in full.",
         examples=["full"],
+    )
+    checksum: ChecksumSettings = Field(
+        default_factory=ChecksumSettings,
+        description="How `scan: checksum` goes about it.",
+        examples=["{full_every: 100}"],
     )
     snapshots: SnapshotSettings = Field(
         default_factory=SnapshotSettings,

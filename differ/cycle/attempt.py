@@ -17,6 +17,7 @@ from differ.config import SourceSettings
 from differ.cycle.absence import NOTHING, Absence, settle_absence
 from differ.cycle.ground import Ground
 from differ.cycle.place import Place
+from differ.cycle.ranges import RangePlan
 from differ.diff.absence import write_absent
 from differ.diff.changes import ChangeWriter, restated
 from differ.diff.compare import Comparison
@@ -48,6 +49,7 @@ class Attempt:
         self._started = time.perf_counter()
         self._places = place.places(self.source, cycle)
         self.ground = Ground(place, settings, entry)
+        self.ranges = RangePlan(place, settings, entry, self.ground)
         self.seen_at = self.detected_at = now()
         self.ctx = self._context()
         self.scan = self._scan()
@@ -63,6 +65,7 @@ class Attempt:
         ensure_folder(self._places.spill)
         with self._timed("scan"):
             thread.call(self.scan.open)
+            self.ranges.look(thread, self.scan)
             stream = thread.stream(self.scan.batches)
             first = next(stream, None)
         assert self.scan.schema is not None  # noqa: S101
@@ -71,6 +74,7 @@ class Attempt:
             index, refreshed = self.ground.index(encoding, self._places.spill)
         comparison = Comparison(self.source, index, encoding, matching=self.ground.same_key(encoding.schema))
         self._comparison = comparison
+        self.ranges.count_unread(comparison)
         writer = ChangeWriter(
             self.source,
             self.cycle,
@@ -100,6 +104,8 @@ class Attempt:
                 take=lambda batch: self._take(writer, comparison, encoding, batch),
             )
             self.rows = comparison.rows
+            with self._timed("scan"):
+                self.ranges.settle(thread, self.scan, rows=self.rows, waiting=len(self._absence.waiting))
             self._guard(encoding, position)
             with self._timed("write"):
                 self.staged = self._stage(writer, comparison, encoding, refreshed, position)
@@ -165,6 +171,7 @@ class Attempt:
             floor=self.ground.silent,
             seen_at=to_text(self.seen_at),
             detected_at=to_text(self.detected_at),
+            sums=self.ranges.stage(self._places.folder.name),
         )
 
     def _write_absent(self, comparison: Comparison) -> Any:
@@ -201,6 +208,9 @@ class Attempt:
             bytes_written=self._bytes_written(),
             schema_changes=self.staged.schema_changes if self.staged else (),
             waiting_deletes=len(self._absence.waiting),
+            ranges=self.ranges.ranges,
+            ranges_read=self.ranges.ranges_read,
+            full_reason=self.ranges.reason,
             **more,
         )
 
@@ -211,6 +221,7 @@ class Attempt:
             remove_file(path)
         if self.staged is not None and self.staged.absent is not None:
             remove_file(self.place.state / self.staged.absent.path)
+        self.ranges.discard()
         self.tidy()
 
     def tidy(self) -> None:
@@ -229,6 +240,7 @@ class Attempt:
             key=tuple(self.settings.key),
             columns_excluded=tuple(self.settings.columns.exclude),
             previous=self.ground.commit,
+            range_rows=self.ranges.range_rows,
         )
 
     def _scan(self) -> Scan:

@@ -68,6 +68,7 @@ def compact(place: Place, source: str, *, wait: bool = False) -> CycleResult:
                     floor=False,
                     seen_at=to_text(entry.seen_at or now()),
                     detected_at=to_text(entry.seen_at or now()),
+                    sums=place.kept_sums(entry),
                 ),
                 result=result.to_json(),
                 scanned=False,
@@ -118,7 +119,7 @@ def gc(place: Place) -> int:
     """Sweep what nothing refers to, of every source that is not being scanned now; returns the bytes removed."""
     removed = 0
     known = {entry.name for entry in place.catalog.sources()}
-    folders = [place.snapshots, *(place.state / kind for kind in ("segments", "absent", "spill"))]
+    folders = [place.snapshots, *(place.state / kind for kind in ("segments", "absent", "sums", "spill"))]
     found = {path.name for folder in folders if folder.is_dir() for path in folder.iterdir() if path.is_dir()}
     for source in sorted(known | found):
         with suppress(BusyError), source_locks(place.catalog, place.locks, [source]):

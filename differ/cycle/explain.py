@@ -8,7 +8,9 @@ from contextlib import ExitStack
 from typing import Any
 
 from differ.config import SourceSettings
+from differ.cycle.ground import Ground
 from differ.cycle.place import Place
+from differ.cycle.ranges import RangePlan
 from differ.executors import Deadline, ReaderThread
 from differ.iterators.contract import Context, IteratorSpec, Reader
 from differ.iterators.discovery import find_iterator
@@ -34,12 +36,15 @@ def explain(place: Place, names: Sequence[str]) -> list[dict[str, Any]]:
 
 def _explain(place: Place, settings: SourceSettings, stack: ExitStack) -> dict[str, Any]:
     spec = find_iterator(settings.iterator, place.settings.project)
+    entry = place.catalog.source(settings.name) or place.catalog.unborn(settings.name)
+    plan = RangePlan(place, settings, entry, Ground(place, settings, entry))
     context = Context(
         source=settings.name,
         options=settings.options,
         project=str(place.settings.project),
         key=tuple(settings.key),
         columns_excluded=tuple(settings.columns.exclude),
+        range_rows=plan.range_rows,
     )
     reader = _open(spec, context, stack)
     schema = reader.schema()
@@ -52,6 +57,7 @@ def _explain(place: Place, settings: SourceSettings, stack: ExitStack) -> dict[s
         "store": None if store is None else str(store),
         "group": group.name if group else None,
         "read": _consistency(settings, consistent=reader.consistent),
+        "scan": _scanned(settings, plan, reader),
         "position": position.text if position else None,
         "splits": len(reader.splits()),
         "key": list(reader.key),
@@ -80,6 +86,18 @@ def _consistency(settings: SourceSettings, *, consistent: bool) -> str:
     if mode == "never" or (mode == "auto" and consistent):
         return f"{state}; an absent key is a delete"
     return f"{state}; a delete needs a lookup or a second scan to agree"
+
+
+def _scanned(settings: SourceSettings, plan: RangePlan, reader: Reader) -> str:
+    if settings.scan == "full":
+        return "all rows"
+    reason = reader.why_no_sums()
+    if reason is None and not reader.consistent:
+        reason = "it reads no one consistent state"
+    reason = reason or plan.distrust()
+    if reason is not None:
+        return f"all rows: {reason}"
+    return f"the key ranges whose checksum moved; all rows where they hold more than {settings.checksum.moved_max:.0%}"
 
 
 def _columns(schema: Schema | None) -> list[str] | str:

@@ -12,10 +12,11 @@ from datetime import datetime
 from functools import cached_property
 from pathlib import Path
 
-from differ.catalog import Catalog, CycleEntry
+from differ.catalog import Catalog, CycleEntry, SourceEntry
 from differ.catalog.catalog import now
 from differ.catalog.consumer_entries import ConsumerEntry
 from differ.catalog.consumers import Consumers, consumers_url
+from differ.catalog.entries import StagedSums
 from differ.catalog.pins import Pin, live, pinned_cycles
 from differ.config import Settings
 from differ.diff.changes import Places
@@ -83,6 +84,15 @@ class Place:
                 f"read snapshot {entry.source}/{entry.cycle}: the catalog names no manifest", hint="run 'differ check'"
             )
         return read_manifest(self.snapshots, entry.staged.manifest, entry.source)
+
+    def kept_sums(self, entry: SourceEntry) -> StagedSums | None:
+        """The checksums that describe the source's current state: those of the newest cycle, where that made the state
+        or found it unchanged."""
+        newest = self.catalog.cycles(entry.name, status=["committed", "unchanged"], limit=1)
+        if not newest or newest[0].staged is None or entry.current is None:
+            return None
+        made = newest[0].base_cycle if newest[0].status == "unchanged" else newest[0].cycle
+        return newest[0].staged.sums if made == entry.current else None
 
     def snapshot(self, source: str, as_of: int | None = None) -> Snapshot:
         """The state of a source at SCN `as_of` (None: now). Raises UsageError before the first cycle and above the
@@ -165,7 +175,7 @@ class Place:
         for folder in _children(self.snapshots / source):
             if folder.name not in folders and self._is_ours(_FOLDER, folder.name):
                 removed += remove_tree(folder) if folder.is_dir() else remove_file(folder)
-        for kind in ("segments", "absent"):
+        for kind in ("segments", "absent", "sums"):
             for path in _children(self.state / kind / source):
                 if path.relative_to(self.state).as_posix() not in files and self._is_ours(_FILE, path.name):
                     removed += remove_file(path)
@@ -205,6 +215,8 @@ class Place:
                 files.update(segment.file.path for segment in entry.staged.segments)
             if entry.staged.absent is not None:
                 files.add(entry.staged.absent.path)
+            if entry.status == "held" and entry.staged.sums is not None:
+                files.add(entry.staged.sums.file.path)
             if entry.staged.manifest is not None:
                 manifest = self.manifest(entry)
                 folders.add(_folder(entry.staged.manifest.path))
@@ -212,6 +224,8 @@ class Place:
         current = self.catalog.source(source)
         if current is not None and current.absent is not None:
             files.add(current.absent.path)
+        if current is not None and (sums := self.kept_sums(current)) is not None:
+            files.add(sums.file.path)
         files.update(segment.file.path for segment in self.catalog.segments(sources=[source]))
         return folders, files
 

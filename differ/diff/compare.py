@@ -73,6 +73,19 @@ class Comparison:
         self.updates += len(updates)
         return Outcome(inserts, updates, positions)
 
+    def assume_unchanged(self, locations: Mask) -> None:
+        """Count the rows at these locations (a mask by location, of live rows) as seen and unchanged, without them."""
+        assert self._index is not None  # noqa: S101
+        for part in self._index.blocks():
+            at, alive = part.column("loc"), self._index.living(part)
+            if alive is None:
+                here = locations[at]
+            else:
+                here = np.zeros(len(at), dtype=bool)
+                here[alive] = locations[at[alive]]
+            self._seen.add_mask(part.offset, here)
+        self.rows += int(np.count_nonzero(locations))
+
     def absent(self) -> Positions:
         """Index positions of the keys that no batch held, ascending."""
         if self.index is None:

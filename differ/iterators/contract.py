@@ -11,10 +11,15 @@ context once per scan, and may offer more; only `read` is required:
         def read(self, split) -> Iterable[Batch]
         def lookup(self, keys) -> Iterable[Batch]    # the records of these keys that still exist (list of dicts)
         def position(self) -> Position | None    # where the server stood, asked after the scan
+        def sums(self, like) -> RangeSums | str  # checksums of key ranges now, or why there are none; see ranges.py
+        def why_no_sums(self) -> str | None      # why there can be none, None where there can
         def close(self) -> None                  # always called, also after a failure
 
 A batch is a `pyarrow.RecordBatch` or `Table`, a pandas `DataFrame`, or a list of dicts; it should stay under
 `ctx.batch_rows`. All methods of one scan are called from one thread.
+
+`sums` serves `scan: checksum`: it is asked before reading, with the sums of the state that the scan is compared with,
+and then `read` may be called with a `KeyRanges` instead of a split; or after all splits were read, with None.
 
 Sources of one store can be read in one consistent state: a class that offers `store(ctx)` (a hashable name of what it
 reads) and `connect(ctx)` (a context manager for one consistent read) is handed what `connect` gave as `ctx.handle`;
@@ -40,6 +45,9 @@ if TYPE_CHECKING:
     import pandas
     import pyarrow
 
+    from differ.iterators.ranges import RangeSums
+
+NO_SUMS = "its iterator makes no checksums"
 Batch: TypeAlias = "pyarrow.RecordBatch | pyarrow.Table | pandas.DataFrame | Sequence[Mapping[str, Any]]"
 
 
@@ -52,6 +60,7 @@ class Context:
     batch_rows: how many rows a batch should hold at most. previous: the last committed cycle, or None before the first.
     columns_excluded, columns_seen: an iterator that leaves excluded columns out by itself asks `keep`, which notes what
     the store has. handle: what `connect` gave. logger: one of the source's own.
+    range_rows: where checksums are wanted, how many rows a key range should hold.
     """
 
     source: str
@@ -66,6 +75,7 @@ class Context:
     logger: logging.Logger = field(default_factory=lambda: logging.getLogger("differ.iterators"))
     cancelled: threading.Event = field(default_factory=threading.Event)
     expected_rows: int | None = None
+    range_rows: int | None = None
 
     def keep(self, names: Iterable[str]) -> list[str]:
         """Those of the store's columns that are not excluded, in their order."""
@@ -103,6 +113,12 @@ class Reader(Protocol):
 
     def position(self) -> Position | None:
         """Where the server stood at the scan, where it can be known."""
+
+    def sums(self, like: RangeSums | None) -> RangeSums | str:
+        """Checksums of key ranges, of the width of `like` where it is given, or why there are none."""
+
+    def why_no_sums(self) -> str | None:
+        """Why there can be no checksums, None where there can."""
 
     def close(self) -> None:
         """Let go of what the scan holds; called exactly once."""
@@ -168,6 +184,12 @@ class _FunctionReader:
     def position(self) -> Position | None:
         return None
 
+    def sums(self, like: RangeSums | None) -> RangeSums | str:
+        return NO_SUMS
+
+    def why_no_sums(self) -> str | None:
+        return NO_SUMS
+
     def close(self) -> None:
         return None
 
@@ -205,6 +227,16 @@ class _ClassReader:
     def position(self) -> Position | None:
         position: Position | None = self._optional("position")
         return position
+
+    def sums(self, like: RangeSums | None) -> RangeSums | str:
+        found: RangeSums | str | None = self._optional("sums", like)
+        return NO_SUMS if found is None else found
+
+    def why_no_sums(self) -> str | None:
+        if not hasattr(self._plugin, "sums"):
+            return NO_SUMS
+        reason: str | None = self._optional("why_no_sums")
+        return reason
 
     def close(self) -> None:
         self._optional("close")

@@ -21,6 +21,7 @@ import pyarrow as pa
 
 from differ.errors import ConfigError, DifferError, IteratorError, SourceError
 from differ.iterators.contract import Context, IteratorSpec, Reader
+from differ.iterators.ranges import KeyRanges, RangeSums
 from differ.model import Position
 from differ.records.arrow import schema_from_arrow
 from differ.records.columns import ColumnRules
@@ -63,6 +64,8 @@ class Scan:
         self.rows = 0
         self.schema: Schema | None = None
         self.consistent = False
+        self.only: KeyRanges | None = None
+        """Where only some key ranges are to be read: these. Set before `batches`."""
 
     def open(self) -> None:
         """Make the plugin's reader; raises what it raises, as one of differ's errors."""
@@ -85,7 +88,7 @@ class Scan:
             declared = reader.schema()
         yield from self._declared(declared) if declared is not None else self._found()
         expected = self._ctx.expected_rows
-        if expected is not None and expected != self.rows:
+        if self.only is None and expected is not None and expected != self.rows:
             raise IteratorError(
                 f"scan {self._ctx.source}: it gave {self.rows} rows, and its iterator expected {expected}",
                 hint="the read ended short or the count is of another moment; nothing was committed",
@@ -104,6 +107,25 @@ class Scan:
         """Where the server stood."""
         with self._plugin_errors():
             return self._required().position()
+
+    def sums(self, like: RangeSums | None) -> RangeSums | str:
+        """Checksums of key ranges now, or why there are none.
+
+        like: those of the last committed state. Given before the first batch; they compare with what the scan will read
+        only where that has the schema of this state.
+        """
+        reader = self._required()
+        with self._plugin_errors():
+            if not self.consistent:
+                return "it reads no one consistent state"
+            if like is not None:
+                declared = reader.schema()
+                if declared is None:
+                    return "its types are found from all rows"
+                self._use(declared, declared.names)
+                if self.schema != self._pinned:
+                    return "the schema changed"
+            return reader.sums(like)
 
     def close(self) -> None:
         """Let the plugin go; safe to call when `open` failed."""
@@ -180,7 +202,7 @@ class Scan:
     def _read_all(self, types: Mapping[str, LogicalType], *, dictionaries: bool) -> Iterator[pa.RecordBatch]:
         reader = self._required()
         with self._plugin_errors():
-            for split in reader.splits():
+            for split in [self.only] if self.only is not None else reader.splits():
                 yield from self._pieces(reader.read(split), types, dictionaries=dictionaries)
 
     def _pieces(

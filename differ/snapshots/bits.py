@@ -38,6 +38,12 @@ class Bits:
         """Put numbers in; they may come twice."""
         np.bitwise_or.at(self.packed, places >> 3, np.left_shift(np.uint8(1), (places & 7).astype(np.uint8)))
 
+    def add_mask(self, start: int, mask: Mask) -> None:
+        """Put in the numbers start, start + 1, ... where the mask says so."""
+        lead = np.zeros(start % 8, dtype=bool)
+        packed = np.packbits(np.concatenate([lead, mask]), bitorder="little")
+        self.packed[start // 8 : start // 8 + len(packed)] |= packed
+
     def remove(self, places: Places) -> None:
         """Take numbers out."""
         np.bitwise_and.at(self.packed, places >> 3, ~np.left_shift(np.uint8(1), (places & 7).astype(np.uint8)))

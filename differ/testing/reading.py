@@ -15,6 +15,7 @@ import pyarrow as pa
 
 from differ.errors import DifferError
 from differ.iterators.contract import Batch, Context, IteratorSpec, Reader
+from differ.iterators.ranges import RangeSums
 from differ.iterators.scan import Scan
 from differ.model import Position
 from differ.records.columns import ColumnRules
@@ -154,6 +155,12 @@ class _Spy:
 
     def position(self) -> Position | None:
         return self._reader.position()
+
+    def sums(self, like: RangeSums | None) -> RangeSums | str:
+        return self._reader.sums(like)
+
+    def why_no_sums(self) -> str | None:
+        return self._reader.why_no_sums()
 
     def close(self) -> None:
         self._reader.close()

@@ -26,4 +26,4 @@ def test_the_client_imports_nothing_of_the_server() -> None:
     layers = "import differ.client, sys; print(*[name for name in sys.modules if name.startswith('differ.')])"
     done = subprocess.run([sys.executable, "-c", layers], check=True, capture_output=True, text=True)
     found = {name.split(".")[1] for name in done.stdout.split()}
-    assert found == {"client", "errors", "formats", "model", "records", "storage"}
+    assert found == {"client", "errors", "formats", "kernels", "model", "records", "storage"}

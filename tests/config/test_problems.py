@@ -70,7 +70,6 @@ def test_an_unknown_key_with_nothing_near_lists_what_is_valid(refused: Refusing)
         (in_source("key: [a, a]"), "key: 'a' is given twice"),
         (in_source("key: ['']"), "key: a name is empty"),
         (in_source("scan: half"), "scan: expected 'full' or 'checksum', got 'half'"),
-        (in_source("scan: checksum"), "scan: 'checksum' is not available in this version"),
         (in_source("on_schema_change: yes"), "on_schema_change: expected 'evolve', 'hold' or 'fail', got 'yes'"),
         (in_source("baseline: none"), "baseline: expected 'events' or 'snapshot-only'"),
         (in_source("snapshots: {keep: 0}"), "snapshots.keep: expected a whole number of at least 1"),

@@ -140,10 +140,10 @@ class World:
         return found
 
     def files(self) -> set[str]:
-        """All files of the snapshots, segments and absent keys, but no lock and no catalog."""
+        """All files of the snapshots, segments, absent keys and checksums, but no lock and no catalog."""
         roots = [
             self.folder / "snapshots",
-            *(self.folder / ".differ" / name for name in ("segments", "absent", "spill")),
+            *(self.folder / ".differ" / name for name in ("segments", "absent", "sums", "spill")),
         ]
         return {
             path.relative_to(self.folder).as_posix() for root in roots for path in root.rglob("*") if path.is_file()

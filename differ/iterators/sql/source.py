@@ -13,12 +13,14 @@ import pyarrow as pa
 
 from differ.errors import IteratorError, SourceError
 from differ.iterators.contract import Context, iterator
+from differ.iterators.ranges import KeyRanges, RangeSums
 from differ.iterators.sql.errors import mapped
 from differ.iterators.sql.fields import schema_of
 from differ.iterators.sql.options import Options, nearest
 from differ.iterators.sql.read import Rows
 from differ.iterators.sql.relation import matching, resolve
 from differ.iterators.sql.snapshot import Snapshot, open_snapshot, store_name
+from differ.iterators.sql.sums import TableSums
 from differ.model import Position
 from differ.records.types import Schema
 
@@ -53,6 +55,9 @@ class sql:  # noqa: N801  (users write `iterator: sql`)
                 key=self.key,
                 batch_rows=self._options.batch_rows or ctx.batch_rows,
             )
+            self._sums = TableSums(
+                ctx=ctx, snapshot=self._snapshot, relation=relation, fields=self._fields, rows=self._rows
+            )
         except BaseException:
             self.close()
             raise
@@ -82,7 +87,17 @@ class sql:  # noqa: N801  (users write `iterator: sql`)
 
     def read(self, split: Any) -> Iterator[pa.RecordBatch]:
         """All rows, in batches of at most `batch_rows`; memory is one batch, whatever the relation's size."""
-        return self._rows.read()
+        if isinstance(split, KeyRanges):
+            return self._sums.read(split)
+        return self._sums.sampled(self._rows.read())
+
+    def sums(self, like: RangeSums | None) -> RangeSums | str:
+        """The checksums of the table's key ranges, or why there are none; see `TableSums.compute`."""
+        return self._sums.compute(like)
+
+    def why_no_sums(self) -> str | None:
+        """Why the table can have no checksums, None where it can."""
+        return self._sums.why_not
 
     def lookup(self, keys: Sequence[Mapping[str, Any]]) -> Iterator[pa.RecordBatch]:
         """The rows of these keys, from the same snapshot; a statement per 500 key values."""
