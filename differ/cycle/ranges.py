@@ -34,7 +34,7 @@ from differ.errors import CorruptionError, IteratorError
 from differ.executors import ReaderThread
 from differ.iterators.ranges import KeyRanges, RangeSums, range_rows_for
 from differ.iterators.scan import Scan
-from differ.snapshots.index import Mask
+from differ.snapshots.bits import Mask
 from differ.storage import StoredFile, ensure_folder, remove_file
 
 log = logging.getLogger(__name__)
