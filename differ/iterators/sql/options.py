@@ -22,7 +22,8 @@ class Options:
 
     url: SQLAlchemy URL. table: name, or schema.name. query: any SELECT. columns: what to read; all when empty.
     where: SQL condition of a table. as_text: columns read as the database's own text. isolation: overrides the
-    dialect's level. batch_rows: rows per batch. connect_args: passed to the driver as they are.
+    dialect's level. batch_rows: rows per batch. fast: whether the dialect's faster path is taken where there is one.
+    connect_args: passed to the driver as they are.
     """
 
     url: str
@@ -33,6 +34,7 @@ class Options:
     as_text: tuple[str, ...] = ()
     isolation: str | None = None
     batch_rows: int | None = None
+    fast: bool = True
     connect_args: Mapping[str, Any] = field(default_factory=dict)
 
     @classmethod
@@ -78,6 +80,10 @@ def _checked(ctx: Context, name: str, value: Any) -> Any:
                 raise _wrong(
                     ctx, f"`batch_rows` must be from 1 to {BATCH_ROWS_MAX}, a whole number", "batch_rows: 20000"
                 )
+            return value
+        case "fast":
+            if not isinstance(value, bool):
+                raise _wrong(ctx, "`fast` must be true or false", "fast: false")
             return value
         case "connect_args":
             if not isinstance(value, Mapping):

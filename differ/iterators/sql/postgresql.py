@@ -6,7 +6,7 @@ Source: https://www.postgresql.org/docs/current/transaction-iso.html and catalog
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,8 @@ from differ.errors import ConfigError, SourceUnavailableError
 from differ.iterators.contract import Context
 from differ.iterators.sql.fields import Field
 from differ.iterators.sql.options import Options, nearest
+from differ.iterators.sql.paths import FastPath
+from differ.iterators.sql.postgresql_copy import Copy
 from differ.iterators.sql.postgresql_types import ServerType, field_for
 from differ.iterators.sql.relation import Relation, chosen, quoted, statement
 from differ.model import Position
@@ -27,6 +29,7 @@ _SETTINGS = {
     "DateStyle": "ISO, YMD",
     "IntervalStyle": "iso_8601",
     "extra_float_digits": "1",
+    "bytea_output": "hex",
     "idle_in_transaction_session_timeout": "0",
 }
 _POSITION = """
@@ -117,6 +120,12 @@ class PostgreSQL:
             described = _describe(connection, relation, ", ".join(quoted(connection, name) for name in names))
         types = dict(described)
         return [field_for(name, quoted(connection, name), types[name], name in options.as_text) for name in names]
+
+    def path(self, connection: sa.Connection, relation: Relation, fields: Sequence[Field]) -> FastPath | str:
+        """COPY, which psycopg alone lets us receive as it comes."""
+        if connection.dialect.driver != "psycopg":
+            return f"the driver {connection.dialect.driver} does not hand over what COPY sends"
+        return Copy(connection=connection, relation=relation, fields=fields)
 
     def verify(self, source: str, connection: sa.Connection) -> None:
         """Raise SourceUnavailableError where a table that was read is not the one that the snapshot knows.

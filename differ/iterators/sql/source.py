@@ -52,6 +52,9 @@ class sql:  # noqa: N801  (users write `iterator: sql`)
                 fields=self._fields,
                 key=self.key,
                 batch_rows=self._options.batch_rows or ctx.batch_rows,
+                path=dialect.path(connection, relation, self._fields)
+                if self._options.fast
+                else "the option fast: false",
             )
         except BaseException:
             self.close()
@@ -81,8 +84,8 @@ class sql:  # noqa: N801  (users write `iterator: sql`)
         return [None]
 
     def read(self, split: Any) -> Iterator[pa.RecordBatch]:
-        """All rows, in batches of at most `batch_rows`; memory is one batch, whatever the relation's size."""
-        return self._rows.read()
+        """All rows, in batches of at most `batch_rows`; memory is a few batches, whatever the relation's size."""
+        return self._rows.all()
 
     def lookup(self, keys: Sequence[Mapping[str, Any]]) -> Iterator[pa.RecordBatch]:
         """The rows of these keys, from the same snapshot; a statement per 500 key values."""
@@ -92,11 +95,16 @@ class sql:  # noqa: N801  (users write `iterator: sql`)
         for start in range(0, len(keys), size):
             wanted = [[key[name] for name in self.key] for key in keys[start : start + size]]
             condition, binds = matching(fields, wanted)
-            yield from self._rows.read(condition, binds)
+            yield from self._rows.some(condition, binds)
 
     def position(self) -> Position | None:
         """Where the server stood just before the snapshot, or None where it does not tell."""
         return self._snapshot.position
+
+    def path(self) -> str:
+        """How the rows travel, and why not faster."""
+        path = self._rows.path
+        return path.name if not isinstance(path, str) else f"rows through SQLAlchemy: {path}"
 
     def close(self) -> None:
         """Disconnect, unless the snapshot is shared."""

@@ -179,5 +179,6 @@ def test_a_connection_that_is_ended_in_mid_scan(postgresql_url: str) -> None:
     run(postgresql_url, "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid <> pg_backend_pid() "
         "AND datname = current_database()")  # fmt: skip
     with pytest.raises(SourceUnavailableError, match=r"terminating connection|closed the connection"):
-        next(batches)
+        for _ in batches:  # What had been sent by then may still come.
+            pass
     plugin.close()

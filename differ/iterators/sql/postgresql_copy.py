@@ -1,0 +1,156 @@
+"""PostgreSQL's rows by COPY (SELECT ..) TO STDOUT, parsed by Arrow's CSV reader: three times as fast as a cursor.
+
+COPY is a statement like any other: it runs on the snapshot's connection, in its transaction. The server sends one
+message a row, which the driver's own loop turns into a Python generator's step each; asking libpq directly for what it
+has already received costs a third of that, and waiting for the socket ourselves is where a scan can be cancelled.
+
+CSV as the server writes it is exact: a null is nothing, an empty text is two quotes, and a text with quotes, commas or
+line breaks is quoted. Each row ends at a message, so a block is cut without looking into it.
+Source: https://www.postgresql.org/docs/current/sql-copy.html and protocol-flow.html#PROTOCOL-COPY
+"""
+
+from __future__ import annotations
+
+import io
+import selectors
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import repeat
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.csv
+import sqlalchemy as sa
+
+from differ.errors import RecordError
+from differ.iterators.sql.fields import Field, Text
+from differ.iterators.sql.paths import BLOCK_BYTES
+from differ.iterators.sql.relation import Relation
+
+ROWS_BETWEEN_CHECKS = 4096
+SILENCE_SECONDS_MAX = 0.2
+"""How long a silent server keeps a scan from seeing that it was cancelled."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Block:
+    """CSV text of so many rows."""
+
+    data: pa.Buffer
+    rows: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Copy:
+    """Reads one relation by COPY on the snapshot's connection."""
+
+    connection: sa.Connection
+    relation: Relation
+    fields: Sequence[Field]
+    name: str = "COPY TO STDOUT, parsed by Arrow"
+
+    def blocks(self, rows_max: int, check: Callable[[], None]) -> Iterator[_Block]:
+        """Blocks of CSV; memory is one block and what libpq has received."""
+        expressions = ", ".join(_text(field).expression for field in self.fields)
+        # The encoding is ours whatever the client's is: Arrow's texts are UTF-8.
+        statement = f"COPY ({self.relation.select(expressions)}\n) TO STDOUT (FORMAT csv, ENCODING 'UTF8')"
+        connection: Any = self.connection.connection.dbapi_connection
+        with connection.cursor() as cursor, cursor.copy(statement.encode(connection.info.encoding)):
+            try:
+                yield from _received(connection.pgconn, rows_max, check)
+                _end(connection)
+            except BaseException:
+                # Before psycopg leaves its block: it would ask the server to cancel, and wait for that.
+                self.abandon()
+                raise
+
+    def arrays(self, block: _Block) -> list[pa.Array]:
+        """The columns, those of simple types straight from the CSV reader."""
+        read = self._read(block, [_text(field).csv or pa.string() for field in self.fields])
+        return [
+            column.cast(field.column.type.storage) if _text(field).csv is not None else _text(field).parse(column)
+            for field, column in zip(self.fields, read, strict=True)
+        ]
+
+    def cells(self, block: _Block) -> Sequence[pa.Array]:
+        """The texts; where one is not UTF-8 (a database of encoding SQL_ASCII) all as bytes."""
+        try:
+            return self._read(block, [pa.string()] * len(self.fields))
+        except pa.ArrowInvalid:
+            return self._read(block, [pa.binary()] * len(self.fields))
+
+    def abandon(self) -> None:
+        """Cut the connection: what the server has sent ahead would have to be read before anything else is."""
+        self.connection.invalidate()
+
+    def _read(self, block: _Block, types: Sequence[pa.DataType]) -> list[pa.Array]:
+        """The columns of a block. Raises RecordError where they have not as many rows as came."""
+        names = [str(index) for index in range(len(types))]
+        table = pyarrow.csv.read_csv(
+            pa.BufferReader(block.data),
+            # One thread and one piece: the other cores have the server and the comparison.
+            read_options=pyarrow.csv.ReadOptions(column_names=names, use_threads=False, block_size=block.data.size),
+            parse_options=pyarrow.csv.ParseOptions(newlines_in_values=True, ignore_empty_lines=False),
+            convert_options=pyarrow.csv.ConvertOptions(
+                column_types=dict(zip(names, types, strict=True)),
+                null_values=[""],
+                strings_can_be_null=True,
+                quoted_strings_can_be_null=False,
+                true_values=["t"],
+                false_values=["f"],
+            ),
+        )
+        if table.num_rows != block.rows:
+            raise RecordError(
+                f"scan {self.relation.source}: read rows: {block.rows} rows came and {table.num_rows} were parsed",
+                hint="set the option `fast: false` for this source, and report what its columns hold",
+            )
+        return [column.combine_chunks() for column in table.columns]
+
+
+def _text(field: Field) -> Text:
+    assert field.text is not None  # noqa: S101  (all of PostgreSQL's are)
+    return field.text
+
+
+def _received(pgconn: Any, rows_max: int, check: Callable[[], None]) -> Iterator[_Block]:
+    take = pgconn.get_copy_data
+    buffer, rows, size = io.BytesIO(), 0, 1
+    with selectors.DefaultSelector() as selector:
+        selector.register(pgconn.socket, selectors.EVENT_READ)
+        while size >= 0:
+            write, before = buffer.write, buffer.tell()
+            # Asked by 1 it never waits: 0 is "nothing yet", -1 "no more". This loop is all that a row costs.
+            room = BLOCK_BYTES - before
+            for size, data in map(take, repeat(1, min(rows_max - rows, ROWS_BETWEEN_CHECKS))):
+                if size <= 0:
+                    break
+                write(data)
+                rows += 1
+                room -= size
+                if room <= 0:
+                    break
+            check()
+            if rows == rows_max or room <= 0 or (size < 0 and rows):
+                yield _Block(pa.py_buffer(buffer.getbuffer()), rows)
+                buffer, rows = io.BytesIO(), 0
+            if size == 0:
+                _wait(selector, check)
+                pgconn.consume_input()
+
+
+def _wait(selector: selectors.BaseSelector, check: Callable[[], None]) -> None:
+    while not selector.select(SILENCE_SECONDS_MAX):
+        check()
+
+
+def _end(connection: Any) -> None:
+    """Take the results behind the last row; raises the driver's error where the server ended by one."""
+    from psycopg import errors, pq
+
+    failed = None
+    while (result := connection.pgconn.get_result()) is not None:
+        if result.status not in (pq.ExecStatus.COMMAND_OK, pq.ExecStatus.COPY_OUT):
+            failed = result
+    if failed is not None:
+        raise errors.error_from_result(failed, encoding=connection.info.encoding)
