@@ -17,6 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from operator import itemgetter
 from typing import Any
 
@@ -104,21 +105,17 @@ class Packed:
     def _split(self, block: _Block) -> list[pa.Array]:
         """The texts of each column. Raises RecordError where a row has another number of them."""
         width = len(self.packed)
-        content = np.frombuffer(block.data, np.uint8)
-        ends = np.flatnonzero(content == SEPARATOR)
+        ends = np.flatnonzero(np.frombuffer(block.data, np.uint8) == SEPARATOR).astype(np.int32)
         if len(ends) != block.rows * width:
             raise RecordError(
                 f"scan {self.relation.source}: read rows: {block.rows} rows of {width} columns "
                 f"came as {len(ends)} values: a text is not UTF-8",
                 hint="set the option `fast: false` for this source: it names the column",
             )
-        starts = np.empty_like(ends)
-        starts[0], starts[1:] = 0, ends[:-1] + 1
-        shape = (block.rows, width)
-        return [
-            _column(block.data, content, column_starts, column_ends)
-            for column_starts, column_ends in zip(starts.reshape(shape).T, ends.reshape(shape).T, strict=True)
-        ]
+        by_column = np.ascontiguousarray(ends.reshape(block.rows, width).T)
+        before = np.concatenate([np.array([-1], np.int32), by_column[-1][:-1]])
+        may_be_null = NULL in block.data
+        return [_column(block.data, last + 1, ends, may_be_null) for last, ends in pairwise([before, *by_column])]
 
     def _rows_per_fetch(self) -> int:
         if len(self.packed) < len(self.fields):
@@ -154,12 +151,11 @@ def _packed(fields: Sequence[Field]) -> str:
     ) + ")"  # fmt: skip
 
 
-def _column(data: bytes, content: np.ndarray, starts: np.ndarray, ends: np.ndarray) -> pa.Array:
+def _column(data: bytes, starts: np.ndarray, ends: np.ndarray, may_be_null: bool) -> pa.Array:
     """The texts between these places. As an array of text, gap, text, gap .. they need no copy of their own."""
     rows = len(starts)
     offsets = np.empty(2 * rows + 1, np.int32)
     offsets[0:-1:2], offsets[1::2], offsets[-1] = starts, ends, ends[-1]
     every = pa.Array.from_buffers(pa.binary(), 2 * rows, [None, pa.py_buffer(offsets), pa.py_buffer(data)])
-    nulls = (ends - starts == 1) & (content[starts] == NULL)
-    places = pa.array(np.arange(0, 2 * rows, 2), mask=nulls if nulls.any() else None)
-    return every.take(places).cast(pa.string())
+    nulls = np.frombuffer(data, np.uint8)[starts] == NULL if may_be_null else None
+    return every.take(pa.array(np.arange(0, 2 * rows, 2), mask=nulls)).cast(pa.string())
