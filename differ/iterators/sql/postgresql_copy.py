@@ -30,6 +30,7 @@ from differ.iterators.sql.relation import Relation
 ROWS_BETWEEN_CHECKS = 4096
 SILENCE_SECONDS_MAX = 0.2
 """How long a silent server keeps a scan from seeing that it was cancelled."""
+FLUSH_SECONDS = 0.01
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,14 +56,11 @@ class Copy:
         # The encoding is ours whatever the client's is: Arrow's texts are UTF-8.
         statement = f"COPY ({self.relation.select(expressions)}\n) TO STDOUT (FORMAT csv, ENCODING 'UTF8')"
         connection: Any = self.connection.connection.dbapi_connection
-        with connection.cursor() as cursor, cursor.copy(statement.encode(connection.info.encoding)):
-            try:
-                yield from _received(connection.pgconn, rows_max, check)
-                _end(connection)
-            except BaseException:
-                # Before psycopg leaves its block: it would ask the server to cancel, and wait for that.
-                self.abandon()
-                raise
+        with selectors.DefaultSelector() as selector:
+            selector.register(connection.pgconn.socket, selectors.EVENT_READ)
+            _start(connection, statement, selector, check)
+            yield from _received(connection.pgconn, rows_max, selector, check)
+            _end(connection)
 
     def arrays(self, block: _Block) -> list[pa.Array]:
         """The columns, those of simple types straight from the CSV reader."""
@@ -113,30 +111,50 @@ def _text(field: Field) -> Text:
     return field.text
 
 
-def _received(pgconn: Any, rows_max: int, check: Callable[[], None]) -> Iterator[_Block]:
+def _start(connection: Any, statement: str, selector: selectors.BaseSelector, check: Callable[[], None]) -> None:
+    """Send the statement and take its first result, which the server may keep until it has rows to send with it.
+
+    Not by psycopg's `copy()`: its wait cannot be cancelled, and when left early it would cancel and read on.
+    """
+    from psycopg.pq import ExecStatus
+
+    pgconn = connection.pgconn
+    pgconn.send_query(statement.encode(connection.info.encoding))
+    while pgconn.flush():  # Only a statement of megabytes does not go out at once.
+        selector.select(FLUSH_SECONDS)
+        check()
+    while pgconn.is_busy():
+        _wait(selector, check)
+        pgconn.consume_input()
+    result = pgconn.get_result()
+    if result is None or result.status != ExecStatus.COPY_OUT:
+        _end(connection, result)
+
+
+def _received(
+    pgconn: Any, rows_max: int, selector: selectors.BaseSelector, check: Callable[[], None]
+) -> Iterator[_Block]:
     take = pgconn.get_copy_data
     buffer, rows, size = io.BytesIO(), 0, 1
-    with selectors.DefaultSelector() as selector:
-        selector.register(pgconn.socket, selectors.EVENT_READ)
-        while size >= 0:
-            write, before = buffer.write, buffer.tell()
-            # Asked by 1 it never waits: 0 is "nothing yet", -1 "no more". This loop is all that a row costs.
-            room = BLOCK_BYTES - before
-            for size, data in map(take, repeat(1, min(rows_max - rows, ROWS_BETWEEN_CHECKS))):
-                if size <= 0:
-                    break
-                write(data)
-                rows += 1
-                room -= size
-                if room <= 0:
-                    break
-            check()
-            if rows == rows_max or room <= 0 or (size < 0 and rows):
-                yield _Block(pa.py_buffer(buffer.getbuffer()), rows)
-                buffer, rows = io.BytesIO(), 0
-            if size == 0:
-                _wait(selector, check)
-                pgconn.consume_input()
+    while size >= 0:
+        write, before = buffer.write, buffer.tell()
+        # Asked by 1 it never waits: 0 is "nothing yet", -1 "no more". This loop is all that a row costs.
+        room = BLOCK_BYTES - before
+        for size, data in map(take, repeat(1, min(rows_max - rows, ROWS_BETWEEN_CHECKS))):
+            if size <= 0:
+                break
+            write(data)
+            rows += 1
+            room -= size
+            if room <= 0:
+                break
+        check()
+        if rows == rows_max or room <= 0 or (size < 0 and rows):
+            yield _Block(pa.py_buffer(buffer.getbuffer()), rows)
+            buffer, rows = io.BytesIO(), 0
+        if size == 0:
+            _wait(selector, check)
+            pgconn.consume_input()
 
 
 def _wait(selector: selectors.BaseSelector, check: Callable[[], None]) -> None:
@@ -144,13 +162,13 @@ def _wait(selector: selectors.BaseSelector, check: Callable[[], None]) -> None:
         check()
 
 
-def _end(connection: Any) -> None:
+def _end(connection: Any, failed: Any = None) -> None:
     """Take the results behind the last row; raises the driver's error where the server ended by one."""
-    from psycopg import errors, pq
+    from psycopg import errors
+    from psycopg.pq import ExecStatus
 
-    failed = None
     while (result := connection.pgconn.get_result()) is not None:
-        if result.status not in (pq.ExecStatus.COMMAND_OK, pq.ExecStatus.COPY_OUT):
+        if result.status != ExecStatus.COMMAND_OK:
             failed = result
     if failed is not None:
         raise errors.error_from_result(failed, encoding=connection.info.encoding)

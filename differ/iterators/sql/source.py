@@ -52,9 +52,7 @@ class sql:  # noqa: N801  (users write `iterator: sql`)
                 fields=self._fields,
                 key=self.key,
                 batch_rows=self._options.batch_rows or ctx.batch_rows,
-                path=dialect.path(connection, relation, self._fields)
-                if self._options.fast
-                else "the option fast: false",
+                path=dialect.path(connection, relation, self._fields) if self._options.fast else "fast: false",
             )
         except BaseException:
             self.close()

@@ -12,7 +12,6 @@ from differ.iterators.sql import sql
 from differ.records.types import Schema
 from differ.records.values import python_column
 
-
 DEFAULTS: dict[str, Any] = {"fast": True}
 """Options of every scan that does not set them; fixtures change them."""
 
