@@ -7,12 +7,12 @@ deletes and 0.5 % inserts, as in `main_road`; before each run differ's project i
 
 The peers fetch and decode to exact Arrow types, and keep nothing:
 
-- PostgreSQL: psycopg's COPY (.. FORMAT csv), cut at row ends into blocks that Arrow's CSV reader parses in threads of its
-  own while more is fetched. All of it at once, parsed behind the last row, is slower.
+- PostgreSQL: psycopg's COPY (.. FORMAT csv), cut at row ends into blocks that Arrow's CSV reader parses in two threads
+  while more is fetched. All of it at once, parsed behind the last row, is slower.
 - MariaDB: ConnectorX where it is installed (`pip install connectorx`; nothing of differ needs it). Its decimals come as
   decimal128(38,10), which a cast makes exact for this table but not for all; and it opens connections of its own. Also
-  mysqlclient's streaming result without converters, column by column to Arrow; and the same with one packed value a row,
-  which is what differ's own path does, without differ.
+  mysqlclient's streaming result without converters, column by column to Arrow; and the same with one packed value a
+  row, which is what differ's own path does, without differ.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ COLUMNS = (
     "o_orderkey bigint PRIMARY KEY, o_custkey bigint, o_orderstatus varchar(1), o_totalprice decimal(15,2), "
     "o_orderdate date, o_orderpriority varchar(15), o_clerk varchar(15), o_shippriority int, o_comment varchar(200)"
 )
-SELECT = f"SELECT {', '.join(TYPES)} FROM orders"
+SELECT = f"SELECT {', '.join(TYPES)} FROM orders"  # noqa: S608
 LIMIT = 1.3
 BLOCK_BYTES = 8 * 2**20
 SERVER_BYTES = 2**30
@@ -154,23 +154,22 @@ def _load(kind: str, url: str, state: Path) -> None:
         with _psycopg(url) as connection:
             connection.execute("DROP TABLE IF EXISTS orders")
             connection.execute(f"CREATE TABLE orders ({COLUMNS})")
-            with connection.cursor().copy("COPY orders FROM STDIN (FORMAT csv, HEADER)") as copy:
-                with text.open("rb") as file:
-                    while block := file.read(1 << 20):
-                        copy.write(block)
-        with _psycopg(url) as connection:
+            with (
+                connection.cursor().copy("COPY orders FROM STDIN (FORMAT csv, HEADER)") as copy,
+                text.open("rb") as csv,
+            ):
+                while block := csv.read(1 << 20):
+                    copy.write(block)
+            connection.commit()
             connection.autocommit = True
             connection.execute("VACUUM ANALYZE orders")
     else:
+        layout = "FIELDS TERMINATED BY ',' OPTIONALLY ENCLOSED BY '\"' ESCAPED BY '' IGNORE 1 LINES"
         with _mysql(url, local_infile=1) as connection:
-            for statement in (
-                "DROP TABLE IF EXISTS orders",
-                f"CREATE TABLE orders ({COLUMNS})",
-                f"LOAD DATA LOCAL INFILE '{text}' INTO TABLE orders FIELDS TERMINATED BY ',' "
-                "OPTIONALLY ENCLOSED BY '\"' ESCAPED BY '' IGNORE 1 LINES",
-                "COMMIT",
-            ):
-                connection.query(statement)
+            connection.query("DROP TABLE IF EXISTS orders")
+            connection.query(f"CREATE TABLE orders ({COLUMNS})")
+            connection.query(f"LOAD DATA LOCAL INFILE '{text}' INTO TABLE orders {layout}")
+            connection.query("COMMIT")
     text.unlink()
 
 
@@ -241,7 +240,6 @@ def _copy(url: str) -> dict[str, Any]:
 
 def _connectorx(url: str) -> dict[str, Any]:
     import connectorx
-
     from sqlalchemy import make_url
 
     parts = make_url(url)
@@ -266,7 +264,7 @@ def _mysqlclient(url: str) -> dict[str, Any]:
 
 
 def _packed(url: str) -> dict[str, Any]:
-    """All columns in one value a row, split by Arrow alone. These texts hold no tabs; differ's own way needs no such luck."""
+    """One value a row, split by Arrow alone, for these texts hold no tabs; differ counts on no such luck."""
     import pyarrow.csv
 
     options = pyarrow.csv.ConvertOptions(column_types=TYPES, null_values=["\\N"], strings_can_be_null=True)
@@ -274,7 +272,7 @@ def _packed(url: str) -> dict[str, Any]:
 
     def fetch() -> Iterator[pa.Table]:
         parts: list[bytes] = []
-        for rows in _streamed(url, f"SELECT CAST(CONCAT_WS('\t', {values}) AS BINARY) FROM orders", 1000):
+        for rows in _streamed(url, f"SELECT CAST(CONCAT_WS('\t', {values}) AS BINARY) FROM orders", 1000):  # noqa: S608
             parts.append(b"\n".join([row[0] for row in rows]))
             if len(parts) == 64:
                 yield parse(parts)

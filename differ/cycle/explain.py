@@ -54,6 +54,7 @@ def _explain(place: Place, settings: SourceSettings, stack: ExitStack) -> dict[s
         "read": _consistency(settings, consistent=reader.consistent),
         "position": position.text if position else None,
         "splits": len(reader.splits()),
+        "path": reader.explain(),
         "key": list(reader.key),
         "schema": _columns(schema),
         "compared": _rules(settings),

@@ -11,6 +11,7 @@ context once per scan, and may offer more; only `read` is required:
         def read(self, split) -> Iterable[Batch]
         def lookup(self, keys) -> Iterable[Batch]    # the records of these keys that still exist (list of dicts)
         def position(self) -> Position | None    # where the server stood, asked after the scan
+        def explain(self) -> str | None          # how the records are read, for `differ scan --explain`
         def close(self) -> None                  # always called, also after a failure
 
 A batch is a `pyarrow.RecordBatch` or `Table`, a pandas `DataFrame`, or a list of dicts; it should stay under
@@ -104,6 +105,9 @@ class Reader(Protocol):
     def position(self) -> Position | None:
         """Where the server stood at the scan, where it can be known."""
 
+    def explain(self) -> str | None:
+        """How the records are read and why so, in a few words, where the plugin tells; reads none."""
+
     def close(self) -> None:
         """Let go of what the scan holds; called exactly once."""
 
@@ -168,6 +172,9 @@ class _FunctionReader:
     def position(self) -> Position | None:
         return None
 
+    def explain(self) -> str | None:
+        return None
+
     def close(self) -> None:
         return None
 
@@ -205,6 +212,10 @@ class _ClassReader:
     def position(self) -> Position | None:
         position: Position | None = self._optional("position")
         return position
+
+    def explain(self) -> str | None:
+        told: str | None = self._optional("explain")
+        return told
 
     def close(self) -> None:
         self._optional("close")

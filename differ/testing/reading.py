@@ -155,5 +155,8 @@ class _Spy:
     def position(self) -> Position | None:
         return self._reader.position()
 
+    def explain(self) -> str | None:
+        return self._reader.explain()
+
     def close(self) -> None:
         self._reader.close()

@@ -99,7 +99,7 @@ class sql:  # noqa: N801  (users write `iterator: sql`)
         """Where the server stood just before the snapshot, or None where it does not tell."""
         return self._snapshot.position
 
-    def path(self) -> str:
+    def explain(self) -> str:
         """How the rows travel, and why not faster."""
         path = self._rows.path
         return path.name if not isinstance(path, str) else f"rows through SQLAlchemy: {path}"

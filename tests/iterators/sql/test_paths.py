@@ -148,7 +148,7 @@ def test_packed_rows_give_what_rows_give(mariadb_url: str) -> None:
 def path_of(url: str, **options: Any) -> str:
     plugin = sql(context(url, table="t", **options))
     plugin.close()
-    return plugin.path()
+    return plugin.explain()
 
 
 def test_the_path_is_told_and_why_it_is_not_a_faster_one(postgresql_url: str, mariadb_url: str, tmp_path: Any) -> None:
