@@ -43,7 +43,9 @@ class Dialect(Protocol):
     def fields(self, connection: sa.Connection, relation: Relation, options: Options, ctx: Context) -> list[Field]:
         """The columns to read, with exact types, in the relation's order."""
 
-    def path(self, connection: sa.Connection, relation: Relation, fields: Sequence[Field]) -> FastPath | str:
+    def path(
+        self, connection: sa.Connection, relation: Relation, options: Options, fields: Sequence[Field]
+    ) -> FastPath | str:
         """The faster way to read these fields, or why SQLAlchemy's rows are the way; reads nothing of the relation."""
 
     def verify(self, source: str, connection: sa.Connection) -> None:

@@ -75,7 +75,9 @@ class Generic:
             _field(connection, name, quoted(connection, name), types[name], name in options.as_text) for name in names
         ]
 
-    def path(self, connection: sa.Connection, relation: Relation, fields: Sequence[Field]) -> FastPath | str:
+    def path(
+        self, connection: sa.Connection, relation: Relation, options: Options, fields: Sequence[Field]
+    ) -> FastPath | str:
         """None is known."""
         return "no faster way is known for this database"
 

@@ -106,7 +106,9 @@ class MariaDB:
         types = dict(described)
         return [field_for(name, quoted(connection, name), types[name], name in options.as_text) for name in names]
 
-    def path(self, connection: sa.Connection, relation: Relation, fields: Sequence[Field]) -> FastPath | str:
+    def path(
+        self, connection: sa.Connection, relation: Relation, options: Options, fields: Sequence[Field]
+    ) -> FastPath | str:
         """Packed rows, where some columns can be packed and the connection speaks UTF-8."""
         if connection.dialect.driver != "mysqldb":
             return f"the driver {connection.dialect.driver} does not hand over bytes as they come"

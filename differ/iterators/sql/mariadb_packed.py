@@ -15,7 +15,7 @@ Source: https://mariadb.com/kb/en/concat_ws/ ; that 0xFE and 0xFF are never in U
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from operator import itemgetter
@@ -56,8 +56,9 @@ class Packed:
     fields: Sequence[Field]
     packed: Sequence[int]
     name: str = "columns packed by the server, parsed by Arrow"
+    helpers: int = 1
 
-    def blocks(self, rows_max: int, check: Callable[[], None]) -> Iterator[_Block]:
+    def blocks(self, rows_max: int, check: Callable[[], None]) -> Generator[_Block, None, None]:
         """Blocks of packed rows; memory is one block. Raises RecordError where the server could not pack a row."""
         raw: Any = self.connection.connection.dbapi_connection
         beside = [field.expression for place, field in enumerate(self.fields) if place not in self.packed]

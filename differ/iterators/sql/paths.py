@@ -5,12 +5,13 @@
 
 A path reads on the snapshot's own connection, so it sees the same state as everything else of the scan. Fetching holds
 the GIL for a part of a microsecond a row, parsing hardly ever, so the two overlap.
-Invariant: what is parsed is what the driver's rows would have given, value by value; at most two blocks are in memory.
+Invariant: what is parsed is what the driver's rows would have given, value by value; the blocks in memory are bounded.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections import deque
+from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, Protocol, TypeVar
 
@@ -30,7 +31,11 @@ class FastPath(Protocol):
     def name(self) -> str:
         """What `--explain` tells."""
 
-    def blocks(self, rows_max: int, check: Callable[[], None]) -> Iterator[Any]:
+    @property
+    def helpers(self) -> int:
+        """How many threads are to parse."""
+
+    def blocks(self, rows_max: int, check: Callable[[], None]) -> Generator[Any, None, None]:
         """The raw rows in blocks of at most `rows_max`; `check` is called often, also while the server is silent.
 
         Raises what the driver raises.
@@ -46,17 +51,16 @@ class FastPath(Protocol):
         """Give up what was not read to its end, without reading on."""
 
 
-def ahead(blocks: Iterator[Block], parse: Callable[[Block], Batch]) -> Iterator[Batch]:
-    """What `parse` makes of each block, in order; a block is parsed in another thread while the next one is fetched.
+def ahead(blocks: Iterator[Block], parse: Callable[[Block], Batch], helpers: int) -> Iterator[Batch]:
+    """What `parse` makes of each block, in order; `helpers` threads parse blocks while the next ones are fetched.
 
-    Raises what `blocks` and `parse` raise.
+    Raises what `blocks` and `parse` raise. Memory: as many blocks as helpers, one that is fetched and one that is out.
     """
-    with ThreadPoolExecutor(1, thread_name_prefix="differ-parse") as helper:
-        waiting: Future[Batch] | None = None
+    with ThreadPoolExecutor(helpers, thread_name_prefix="differ-parse") as pool:
+        waiting: deque[Future[Batch]] = deque()
         for block in blocks:
-            following = helper.submit(parse, block)
-            if waiting is not None:
-                yield waiting.result()
-            waiting = following
-        if waiting is not None:
-            yield waiting.result()
+            waiting.append(pool.submit(parse, block))
+            if len(waiting) > helpers:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()

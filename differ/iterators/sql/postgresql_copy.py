@@ -13,8 +13,8 @@ from __future__ import annotations
 
 import io
 import selectors
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Generator, Sequence
+from dataclasses import dataclass, replace
 from itertools import repeat
 from typing import Any
 
@@ -34,7 +34,7 @@ FLUSH_SECONDS = 0.01
 
 
 @dataclass(frozen=True, slots=True)
-class _Block:
+class Block:
     """CSV text of so many rows."""
 
     data: pa.Buffer
@@ -43,18 +43,26 @@ class _Block:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Copy:
-    """Reads one relation by COPY on the snapshot's connection."""
+    """Reads one relation by COPY on the snapshot's connection; where `condition` holds, if there is one."""
 
     connection: sa.Connection
     relation: Relation
     fields: Sequence[Field]
+    condition: str | None = None
     name: str = "COPY TO STDOUT, parsed by Arrow"
+    helpers: int = 1
 
-    def blocks(self, rows_max: int, check: Callable[[], None]) -> Iterator[_Block]:
+    def on(self, connection: sa.Connection, condition: str) -> Copy:
+        """The same on another connection, of the rows where this condition holds."""
+        return replace(self, connection=connection, condition=condition)
+
+    def blocks(self, rows_max: int, check: Callable[[], None]) -> Generator[Block, None, None]:
         """Blocks of CSV; memory is one block and what libpq has received."""
         expressions = ", ".join(_text(field).expression for field in self.fields)
         # The encoding is ours whatever the client's is: Arrow's texts are UTF-8.
-        statement = f"COPY ({self.relation.select(expressions)}\n) TO STDOUT (FORMAT csv, ENCODING 'UTF8')"
+        statement = (
+            f"COPY ({self.relation.select(expressions, self.condition)}\n) TO STDOUT (FORMAT csv, ENCODING 'UTF8')"
+        )
         connection: Any = self.connection.connection.dbapi_connection
         with selectors.DefaultSelector() as selector:
             selector.register(connection.pgconn.socket, selectors.EVENT_READ)
@@ -62,7 +70,7 @@ class Copy:
             yield from _received(connection.pgconn, rows_max, selector, check)
             _end(connection)
 
-    def arrays(self, block: _Block) -> list[pa.Array]:
+    def arrays(self, block: Block) -> list[pa.Array]:
         """The columns, those of simple types straight from the CSV reader."""
         read = self._read(block, [_text(field).csv or pa.string() for field in self.fields])
         return [
@@ -70,7 +78,7 @@ class Copy:
             for field, column in zip(self.fields, read, strict=True)
         ]
 
-    def cells(self, block: _Block) -> Sequence[pa.Array]:
+    def cells(self, block: Block) -> Sequence[pa.Array]:
         """The texts; where one is not UTF-8 (a database of encoding SQL_ASCII) all as bytes."""
         try:
             return self._read(block, [pa.string()] * len(self.fields))
@@ -81,7 +89,7 @@ class Copy:
         """Cut the connection: what the server has sent ahead would have to be read before anything else is."""
         self.connection.invalidate()
 
-    def _read(self, block: _Block, types: Sequence[pa.DataType]) -> list[pa.Array]:
+    def _read(self, block: Block, types: Sequence[pa.DataType]) -> list[pa.Array]:
         """The columns of a block. Raises RecordError where they have not as many rows as came."""
         names = [str(index) for index in range(len(types))]
         table = pyarrow.csv.read_csv(
@@ -133,7 +141,7 @@ def _start(connection: Any, statement: str, selector: selectors.BaseSelector, ch
 
 def _received(
     pgconn: Any, rows_max: int, selector: selectors.BaseSelector, check: Callable[[], None]
-) -> Iterator[_Block]:
+) -> Generator[Block, None, None]:
     take = pgconn.get_copy_data
     buffer, rows, size = io.BytesIO(), 0, 1
     while size >= 0:
@@ -150,7 +158,7 @@ def _received(
                 break
         check()
         if rows == rows_max or room <= 0 or (size < 0 and rows):
-            yield _Block(pa.py_buffer(buffer.getbuffer()), rows)
+            yield Block(pa.py_buffer(buffer.getbuffer()), rows)
             buffer, rows = io.BytesIO(), 0
         if size == 0:
             _wait(selector, check)
@@ -164,11 +172,13 @@ def _wait(selector: selectors.BaseSelector, check: Callable[[], None]) -> None:
 
 def _end(connection: Any, failed: Any = None) -> None:
     """Take the results behind the last row; raises the driver's error where the server ended by one."""
-    from psycopg import errors
+    from psycopg import OperationalError, errors
     from psycopg.pq import ExecStatus
 
     while (result := connection.pgconn.get_result()) is not None:
         if result.status != ExecStatus.COMMAND_OK:
             failed = result
     if failed is not None:
-        raise errors.error_from_result(failed, encoding=connection.info.encoding)
+        error = errors.error_from_result(failed, encoding=connection.info.encoding)
+        # Without a code it is libpq that speaks: the connection is gone.
+        raise error if error.sqlstate else OperationalError(str(error))

@@ -50,12 +50,13 @@ class Rows:
         with mapped(self.ctx.source, "read rows"):
             blocks = path.blocks(self.batch_rows, self.ctx.check_cancelled)
             try:
-                yield from ahead(blocks, self._parsed)
+                yield from ahead(blocks, self._parsed, path.helpers)
                 self.snapshot.dialect.verify(self.ctx.source, self.snapshot.connection)
                 ended = True
             finally:
                 if not ended:
                     path.abandon()
+                blocks.close()
 
     def some(self, condition: str | None = None, binds: dict[str, Any] | None = None) -> Iterator[pa.RecordBatch]:
         """Yield the rows where `condition` holds, as `all` does; by the cursor, one batch in memory."""

@@ -10,14 +10,16 @@ from contextlib import contextmanager
 from typing import Any
 
 import pyarrow as pa
+import sqlalchemy as sa
 
 from differ.errors import IteratorError, SourceError
 from differ.iterators.contract import Context, iterator
 from differ.iterators.sql.errors import mapped
 from differ.iterators.sql.fields import schema_of
 from differ.iterators.sql.options import Options, nearest
+from differ.iterators.sql.paths import FastPath
 from differ.iterators.sql.read import Rows
-from differ.iterators.sql.relation import matching, resolve
+from differ.iterators.sql.relation import Relation, matching, resolve
 from differ.iterators.sql.snapshot import Snapshot, open_snapshot, store_name
 from differ.model import Position
 from differ.records.types import Schema
@@ -52,7 +54,7 @@ class sql:  # noqa: N801  (users write `iterator: sql`)
                 fields=self._fields,
                 key=self.key,
                 batch_rows=self._options.batch_rows or ctx.batch_rows,
-                path=dialect.path(connection, relation, self._fields) if self._options.fast else "fast: false",
+                path=self._path(connection, relation),
             )
         except BaseException:
             self.close()
@@ -108,6 +110,11 @@ class sql:  # noqa: N801  (users write `iterator: sql`)
         """Disconnect, unless the snapshot is shared."""
         if self._snapshot is not self._ctx.handle:
             self._snapshot.close()
+
+    def _path(self, connection: sa.Connection, relation: Relation) -> FastPath | str:
+        if not self._options.fast:
+            return "fast: false"
+        return self._snapshot.dialect.path(connection, relation, self._options, self._fields)
 
     @property
     def _subject(self) -> str:

@@ -76,7 +76,9 @@ class SQLite:
             for name in names
         ]
 
-    def path(self, connection: sa.Connection, relation: Relation, fields: Sequence[Field]) -> FastPath | str:
+    def path(
+        self, connection: sa.Connection, relation: Relation, options: Options, fields: Sequence[Field]
+    ) -> FastPath | str:
         """None: the file is read in this process, value by value."""
         return "there is no faster way for SQLite"
 
