@@ -13,6 +13,8 @@ The peers fetch and decode to exact Arrow types, and keep nothing:
   decimal128(38,10), which a cast makes exact for this table but not for all; and it opens connections of its own. Also
   mysqlclient's streaming result without converters, column by column to Arrow; and the same with one packed value a
   row, which is what differ's own path does, without differ.
+
+differ's iterator alone, without the cycle around it, is timed too; no bar is held against it.
 """
 
 from __future__ import annotations
@@ -115,8 +117,13 @@ def _compare(kind: str, project: Path, url: str, folder: Path, arguments: argpar
         shutil.copytree(kept, project)
 
     ours = f"differ, second cycle from {kind}"
+    alone = f"differ's iterator alone, from {kind}"
     peers = [Side(name=name, command=_command(name, url)) for name in _peers(kind)]
-    sides = [*peers, Side(name=ours, command=_command("cycle", str(project)), prepare=put_back)]
+    sides = [
+        *peers,
+        Side(name=alone, command=_command("alone", url)),
+        Side(name=ours, command=_command("cycle", str(project)), prepare=put_back),
+    ]
     runs = in_turns(sides, arguments.rounds)
     rows = {run.output["rows"] for found in runs.values() for run in found}
     if len(rows) != 1:
@@ -177,6 +184,7 @@ def _run(what: str, argument: str) -> None:
     """One side, in a process of its own; prints seconds and rows."""
     sides: dict[str, Callable[[str], Any]] = {
         "cycle": _cycle,
+        "alone": _alone,
         "psycopg COPY to Arrow": _copy,
         "ConnectorX to Arrow": _connectorx,
         "mysqlclient to Arrow": _mysqlclient,
@@ -205,6 +213,19 @@ def _timed(fetch: Callable[[], Iterator[pa.Table]]) -> dict[str, Any]:
         if table.schema.types != list(TYPES.values()):
             sys.exit(f"other types: {table.schema}")
     return {"seconds": seconds, "rows": sum(table.num_rows for table in tables)}
+
+
+def _alone(url: str) -> dict[str, Any]:
+    """What the cycle reads, without hashing, comparing and writing it; its ints are 64 bits wide."""
+    from differ.iterators.contract import Context
+    from differ.iterators.sql import sql
+
+    start = time.perf_counter()
+    plugin = sql(Context(source="orders", options={"url": url, "table": "orders"}))
+    rows = sum(batch.num_rows for split in plugin.splits() for batch in plugin.read(split))
+    told = plugin.explain()
+    plugin.close()
+    return {"seconds": time.perf_counter() - start, "rows": rows, "path": told}
 
 
 def _copy(url: str) -> dict[str, Any]:
