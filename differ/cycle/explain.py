@@ -60,6 +60,7 @@ def _explain(place: Place, settings: SourceSettings, stack: ExitStack) -> dict[s
         "scan": _scanned(settings, plan, reader),
         "position": position.text if position else None,
         "splits": len(reader.splits()),
+        "path": reader.explain(),
         "key": list(reader.key),
         "schema": _columns(schema),
         "compared": _rules(settings),

@@ -13,6 +13,7 @@ context once per scan, and may offer more; only `read` is required:
         def position(self) -> Position | None    # where the server stood, asked after the scan
         def sums(self, like) -> RangeSums | str  # checksums of key ranges now, or why there are none; see ranges.py
         def why_no_sums(self) -> str | None      # why there can be none, None where there can
+        def explain(self) -> str | None          # how the records are read, for `differ scan --explain`
         def close(self) -> None                  # always called, also after a failure
 
 A batch is a `pyarrow.RecordBatch` or `Table`, a pandas `DataFrame`, or a list of dicts; it should stay under
@@ -120,6 +121,9 @@ class Reader(Protocol):
     def why_no_sums(self) -> str | None:
         """Why there can be no checksums, None where there can."""
 
+    def explain(self) -> str | None:
+        """How the records are read and why so, in a few words, where the plugin tells; reads none."""
+
     def close(self) -> None:
         """Let go of what the scan holds; called exactly once."""
 
@@ -190,6 +194,9 @@ class _FunctionReader:
     def why_no_sums(self) -> str | None:
         return NO_SUMS
 
+    def explain(self) -> str | None:
+        return None
+
     def close(self) -> None:
         return None
 
@@ -237,6 +244,10 @@ class _ClassReader:
             return NO_SUMS
         reason: str | None = self._optional("why_no_sums")
         return reason
+
+    def explain(self) -> str | None:
+        told: str | None = self._optional("explain")
+        return told
 
     def close(self) -> None:
         self._optional("close")

@@ -162,5 +162,8 @@ class _Spy:
     def why_no_sums(self) -> str | None:
         return self._reader.why_no_sums()
 
+    def explain(self) -> str | None:
+        return self._reader.explain()
+
     def close(self) -> None:
         self._reader.close()

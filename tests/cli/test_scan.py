@@ -128,6 +128,7 @@ def test_explain_reads_no_row(shop: Shop) -> None:
     assert done["schema"] == ["id int64", "status string"]
     assert done["kept"] == "the first cycle writes a base"
     assert "consistent" in done["read"]
+    assert done["path"].startswith("rows through SQLAlchemy: ")
     assert shop.ok("status", "--json").document["sources"][0]["status"] == "never"
     shop.ok("scan", "--all")
     small = {"small_base": "0B", "delta_share": "100%"}

@@ -5,7 +5,7 @@ A database that has no object of its own is read through `Generic`: SQLAlchemy's
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -15,6 +15,7 @@ from differ.errors import ConfigError
 from differ.iterators.contract import Context
 from differ.iterators.sql.fields import Field
 from differ.iterators.sql.options import Options
+from differ.iterators.sql.paths import FastPath
 from differ.iterators.sql.relation import Relation
 from differ.model import Position
 
@@ -41,6 +42,11 @@ class Dialect(Protocol):
 
     def fields(self, connection: sa.Connection, relation: Relation, options: Options, ctx: Context) -> list[Field]:
         """The columns to read, with exact types, in the relation's order."""
+
+    def path(
+        self, connection: sa.Connection, relation: Relation, options: Options, fields: Sequence[Field]
+    ) -> FastPath | str:
+        """The faster way to read these fields, or why SQLAlchemy's rows are the way; reads nothing of the relation."""
 
     def verify(self, source: str, connection: sa.Connection) -> None:
         """Asked when all rows were read: raises SourceUnavailableError where the snapshot did not cover all of them."""

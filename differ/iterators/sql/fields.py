@@ -1,7 +1,8 @@
 """How one column is selected, turned into Arrow, and found again by its value.
 
 The database or Arrow converts, never a guess: where a driver's own conversion would lose something, the column is
-selected as text and parsed here by Arrow's kernels, a column at a time.
+selected as text and parsed by Arrow's kernels, a column at a time (see `texts`). A faster path than a driver's rows
+reads all columns so, by their `Text`.
 Invariant: a value that has no exact place in the column's type raises; it is never rounded, cut or nulled.
 """
 
@@ -12,14 +13,29 @@ from dataclasses import dataclass
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
+from differ.iterators.sql.texts import documents, parser
 from differ.records.types import Column, LogicalType, Schema
-from differ.records.views import literal
 
 Convert = Callable[[Sequence[Any]], pa.Array]
+Parse = Callable[[pa.Array], pa.Array]
 PARAMETER = "\x00"
 """Stands for a bind parameter in SQL that we make: no SQL text and no name can hold it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Text:
+    """How a column comes as the database's own text.
+
+    expression: the SQL whose text output is taken. parse: an array of such texts -> one of the column's storage type.
+    csv: the type that Arrow's CSV reader makes of the text by itself, as exactly; None where only `parse` does.
+    bytes_max: how many bytes the text has at most, None where that is not known.
+    """
+
+    expression: str
+    parse: Parse
+    csv: pa.DataType | None = None
+    bytes_max: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,6 +44,7 @@ class Field:
 
     expression: the SQL that is selected. convert: the values of a batch -> an array of the column's storage type.
     match: SQL that is true where the column equals PARAMETER. bind: a key's value -> the driver's.
+    text: how the column comes as text, None where it comes through the driver's values alone.
     """
 
     column: Column
@@ -35,6 +52,7 @@ class Field:
     convert: Convert
     match: str
     bind: Callable[[Any], Any]
+    text: Text | None = None
 
     @property
     def name(self) -> str:
@@ -62,53 +80,21 @@ def plain(type_: LogicalType) -> Convert:
     return convert
 
 
+def parsed(parse: Parse) -> Convert:
+    """For values that come as text and are parsed by `parse`."""
+    return lambda values: parse(pa.array(values, pa.string()))
+
+
 def from_text(type_: LogicalType) -> Convert:
     """For values that come as ISO text: dates, times, timestamps (UTC), decimals."""
-    storage = type_.storage
-    match type_.kind:
-        case "string":
-            return plain(type_)
-        case "time":
-            return lambda values: _times(values, storage)
-        case "timestamp" if type_.zone:
-            naive = pa.timestamp(type_.unit)
-            return lambda values: pa.array(values, pa.string()).cast(naive).cast(storage)
-        case "decimal" if type_.precision is None:
-            return unconstrained
-        case _:
-            return lambda values: pa.array(values, pa.string()).cast(storage)
-
-
-def _times(values: Sequence[Any], storage: pa.DataType) -> pa.Array:
-    # Arrow parses no time of day alone; as the time of some day it does.
-    texts = pa.array(values, pa.string())
-    days = pc.binary_join_element_wise(literal("1970-01-01"), texts, literal(" "))
-    return days.cast(pa.timestamp(storage.unit)).cast(storage)
+    if type_.kind == "decimal" and type_.precision is None:
+        return unconstrained
+    return parsed(parser(type_))
 
 
 def integers_to_bools(values: Sequence[Any]) -> pa.Array:
     """For bools that come as 0 and 1."""
     return pa.array(values, pa.int64()).cast(pa.bool_())
-
-
-_CLOCK = r"^(?P<sign>-?)(?P<hours>[0-9]+):(?P<minutes>[0-9]{2}):(?P<seconds>[0-9]{2})(?:\.(?P<micros>[0-9]{1,6}))?$"
-
-
-def durations(values: Sequence[Any]) -> pa.Array:
-    """For durations that come as text: [-]hours:minutes:seconds[.fraction]. Raises ValueError for another form."""
-    texts = pa.array(values, pa.string())
-    parts = pc.extract_regex(texts, _CLOCK)
-    if parts.null_count != texts.null_count:
-        raise ValueError("no duration")
-    hours, minutes, seconds = (
-        pc.struct_field(parts, name).cast(pa.int64()) for name in ("hours", "minutes", "seconds")
-    )
-    micros = pc.utf8_rpad(pc.struct_field(parts, "micros"), 6, "0").cast(pa.int64())
-    sixty, million = (pa.scalar(number, pa.int64()) for number in (60, 1_000_000))
-    whole = pc.add(pc.multiply(pc.add(pc.multiply(hours, sixty), minutes), sixty), seconds)
-    total = pc.add(pc.multiply(whole, million), micros)
-    negative = pc.equal(pc.struct_field(parts, "sign"), literal("-"))
-    return pc.if_else(negative, pc.negate(total), total).cast(pa.duration("us"))
 
 
 def unconstrained(values: Sequence[Any]) -> pa.Array:
@@ -120,9 +106,7 @@ def unconstrained(values: Sequence[Any]) -> pa.Array:
 
 def json_texts(values: Sequence[Any]) -> pa.Array:
     """For JSON documents that come as text -> canonical Extended JSON."""
-    from differ.records.json_values import json_text_canonical
-
-    return pa.array([None if value is None else json_text_canonical(value) for value in values], pa.string())
+    return documents(pa.array(values, pa.string()))
 
 
 def uuid_bytes(values: Sequence[Any]) -> pa.Array:

@@ -5,7 +5,7 @@ Nothing of this is proven on a particular database. What SQLAlchemy cannot tell 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from differ.errors import ConfigError, SourceError
 from differ.iterators.contract import Context
 from differ.iterators.sql.fields import PARAMETER, Convert, Field, plain, unchanged, unconstrained, uuid_bytes
 from differ.iterators.sql.options import Options, nearest
+from differ.iterators.sql.paths import FastPath
 from differ.iterators.sql.relation import Relation, chosen, quoted
 from differ.model import Position
 from differ.records.types import UUID, Column, LogicalType
@@ -73,6 +74,12 @@ class Generic:
         return [
             _field(connection, name, quoted(connection, name), types[name], name in options.as_text) for name in names
         ]
+
+    def path(
+        self, connection: sa.Connection, relation: Relation, options: Options, fields: Sequence[Field]
+    ) -> FastPath | str:
+        """None is known."""
+        return "no faster way is known for this database"
 
     def verify(self, source: str, connection: sa.Connection) -> None:
         """Nothing is known of this database that its transactions do not say."""

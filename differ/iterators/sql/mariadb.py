@@ -8,7 +8,8 @@ Source: https://mariadb.com/kb/en/start-transaction/ and https://mariadb.com/kb/
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +18,10 @@ import sqlalchemy as sa
 from differ.errors import ConfigError, SourceError
 from differ.iterators.contract import Context
 from differ.iterators.sql.fields import Field
+from differ.iterators.sql.mariadb_packed import Packed, packable
 from differ.iterators.sql.mariadb_types import ServerType, field_for, from_declared, from_metadata
 from differ.iterators.sql.options import Options, nearest
+from differ.iterators.sql.paths import BLOCK_BYTES, FastPath
 from differ.iterators.sql.relation import Relation, chosen, quoted, statement
 from differ.model import Position
 
@@ -103,6 +106,21 @@ class MariaDB:
         types = dict(described)
         return [field_for(name, quoted(connection, name), types[name], name in options.as_text) for name in names]
 
+    def path(
+        self, connection: sa.Connection, relation: Relation, options: Options, fields: Sequence[Field]
+    ) -> FastPath | str:
+        """Packed rows, where some columns can be packed and the connection speaks UTF-8."""
+        if connection.dialect.driver != "mysqldb":
+            return f"the driver {connection.dialect.driver} does not hand over bytes as they come"
+        raw: Any = connection.connection.dbapi_connection
+        if raw.character_set_name() != "utf8mb4":
+            return f"the connection's character set is {raw.character_set_name()}, not utf8mb4"
+        limit = int(connection.exec_driver_sql("SELECT @@SESSION.max_allowed_packet").scalar_one())
+        places = packable(fields, min(limit, BLOCK_BYTES) // 2)
+        if not places:
+            return "no column is sure to be short text without bytes"
+        return Packed(connection=connection, relation=relation, fields=fields, packed=places)
+
     def verify(self, source: str, connection: sa.Connection) -> None:
         """InnoDB itself refuses a table that is younger than the snapshot ("Table definition has changed")."""
 
@@ -114,9 +132,7 @@ class MariaDB:
 def _declared(connection: sa.Connection, relation: Relation) -> list[tuple[str, ServerType]]:
     rows = connection.execute(statement(f"SHOW FULL COLUMNS FROM {relation.sql}")).all()
     documents = _documents(connection, relation) if any(row[1] == "longtext" for row in rows) else set()
-    return [
-        (str(row[0]), from_declared("json" if row[0] in documents else str(row[1]), row[2] is not None)) for row in rows
-    ]
+    return [(str(row[0]), from_declared("json" if row[0] in documents else str(row[1]), row[2])) for row in rows]
 
 
 def _documents(connection: sa.Connection, relation: Relation) -> set[str]:
@@ -159,8 +175,12 @@ def _with_character_sets(
         return columns
     asked = ", ".join(f"CHARSET(MAX({quoted(connection, name)}))" for name in unsure)
     row = connection.execute(statement(relation.select(asked, "FALSE"))).one()
-    binary = {name for name, charset in zip(unsure, row, strict=True) if charset == "binary"}
-    return [
-        (name, from_declared("blob" if name in binary else "text", name not in binary) if name in unsure else type_)
-        for name, type_ in columns
-    ]
+    charsets = dict(zip(unsure, row, strict=True))
+
+    def told(name: str, type_: ServerType) -> ServerType:
+        if name not in charsets:
+            return type_
+        kind = "blob" if charsets[name] == "binary" else "text"
+        return replace(type_, kind=kind, declared=kind, charset=str(charsets[name] or ""))
+
+    return [(name, told(name, type_)) for name, type_ in columns]

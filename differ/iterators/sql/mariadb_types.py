@@ -16,6 +16,9 @@
 | JSON                               | json                   | MariaDB's is LONGTEXT with CHECK(json_valid(..))  |
 | UUID, INET4, INET6, all others     | uuid; string           | text                                              |
 
+What is sent packed (see `mariadb_packed`) is the server's text of the column, but for FLOAT and BIT, which keep what
+they are selected as; bytes, JSON, GEOMETRY and texts that may be long are never packed.
+
 Zero dates ('0000-00-00', '2024-00-00') have no place in a date: a RecordError names the column; `as_text` reads it.
 """
 
@@ -31,13 +34,15 @@ from differ.iterators.sql.fields import (
     PARAMETER,
     Convert,
     Field,
-    durations,
+    Text,
     from_text,
     json_texts,
+    parsed,
     plain,
     unchanged,
     uuid_bytes,
 )
+from differ.iterators.sql.texts import durations, parser
 from differ.records.types import JSON, UUID, Column, LogicalType
 
 STRING = LogicalType(kind="string")
@@ -66,27 +71,53 @@ _KINDS = {
 }  # fmt: skip
 _UNSIGNED_FLAG = 32
 
+_UTF8 = ("utf8mb4", "utf8mb3", "utf8", "ascii")
+UTF8_BYTES_MAX = 4
+"""Of one character, and of what one byte of another character set becomes."""
+SHORT_BYTES_MAX = 260
+"""The text of a number (DECIMAL(65,30), INT(255) ZEROFILL), a moment, a UUID or a network address is no longer."""
+_SIZES = {"tinytext": 255, "text": 65_535}
+_SHORT = (*_INT_BITS, "decimal", "numeric", "float", "double", "bit", "time", "uuid", "inet4", "inet6", *_FROM_TEXT)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServerType:
-    """A column's type: the first word of its declaration, and what it says in brackets and behind."""
+    """A column's type: the first word of its declaration, and what it says in brackets and behind.
+
+    charset: of a text, "" where it is not known. bytes_max: how long a text can be, None where that is not known.
+    """
 
     kind: str
     declared: str
     unsigned: bool = False
     precision: int = 0
     scale: int = 0
+    charset: str = ""
+    bytes_max: int | None = None
 
 
-def from_declared(declared: str, is_text: bool) -> ServerType:
-    """Read a declaration such as `decimal(10,2) unsigned`; `is_text`: whether the column has a collation."""
+def from_declared(declared: str, collation: str | None) -> ServerType:
+    """Read a declaration such as `decimal(10,2) unsigned`; a column without collation is no text."""
     match = re.match(r"(\w+)(?:\((\d+)(?:,(\d+))?\))?", declared)
     kind, precision, scale = (match[1].lower(), int(match[2] or 0), int(match[3] or 0)) if match else (declared, 0, 0)
-    if kind in _TEXTS and not is_text:
+    if kind in _TEXTS and collation is None:
         kind = "blob"
     return ServerType(
-        kind=kind, declared=declared, unsigned="unsigned" in declared.lower(), precision=precision, scale=scale
+        kind=kind,
+        declared=declared,
+        unsigned="unsigned" in declared.lower(),
+        precision=precision,
+        scale=scale,
+        charset=(collation or "").partition("_")[0],
+        bytes_max=_size(kind, declared, precision),
     )
+
+
+def _size(kind: str, declared: str, characters: int) -> int | None:
+    if kind in ("char", "varchar"):
+        return characters * UTF8_BYTES_MAX
+    # A value of ENUM or SET is part of its declaration.
+    return len(declared.encode()) if kind in ("enum", "set") else _SIZES.get(kind)
 
 
 def from_metadata(code: int, length: int, decimals: int, flags: int) -> ServerType:
@@ -107,6 +138,7 @@ def from_metadata(code: int, length: int, decimals: int, flags: int) -> ServerTy
         unsigned=unsigned,
         precision=precision,
         scale=scale,
+        bytes_max=length,
     )
 
 
@@ -119,7 +151,22 @@ def field_for(name: str, column: str, type_: ServerType, as_text: bool) -> Field
         convert=convert,
         match=f"{expression if logical.kind == 'float' else column} = {PARAMETER}",
         bind=_binds(logical, as_text),
+        text=None if as_text else _text(column, expression, type_, logical),
     )
+
+
+def _text(column: str, expression: str, type_: ServerType, logical: LogicalType) -> Text | None:
+    """How the column is packed as UTF-8, or None for what may hold any byte or be long."""
+    kind = type_.kind
+    if kind in _SHORT:
+        kept = kind in ("float", "double", "bit", "uuid", "inet4", "inet6")
+        return Text(expression=expression if kept else column, parse=parser(logical), bytes_max=SHORT_BYTES_MAX)
+    if kind not in _TEXTS or not type_.charset or type_.bytes_max is None:
+        return None
+    if type_.charset in _UTF8:
+        return Text(expression=column, parse=parser(logical), bytes_max=type_.bytes_max)
+    converted = f"CONVERT({column} USING utf8mb4)"
+    return Text(expression=converted, parse=parser(logical), bytes_max=type_.bytes_max * UTF8_BYTES_MAX)
 
 
 def _as_text(column: str) -> str:
@@ -158,7 +205,7 @@ def _mapping(column: str, type_: ServerType) -> tuple[LogicalType, str, Convert]
         return _FROM_TEXT[kind], _as_text(column), from_text(_FROM_TEXT[kind])
     if kind == "time":
         logical = LogicalType(kind="duration", unit="us")
-        return logical, _as_text(column), durations
+        return logical, _as_text(column), parsed(durations)
     if kind in _BLOBS or kind in _SHAPES:
         return BYTES, column, plain(BYTES)
     if kind == "json":

@@ -14,6 +14,7 @@ from differ.errors import ConfigError
 from differ.iterators.contract import Context
 
 BATCH_ROWS_MAX = 1_000_000
+PARALLEL_MAX = 16
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,7 +23,8 @@ class Options:
 
     url: SQLAlchemy URL. table: name, or schema.name. query: any SELECT. columns: what to read; all when empty.
     where: SQL condition of a table. as_text: columns read as the database's own text. isolation: overrides the
-    dialect's level. batch_rows: rows per batch. connect_args: passed to the driver as they are.
+    dialect's level. batch_rows: rows per batch. fast: whether the dialect's faster path is taken where there is one.
+    parallel: how many connections read a table of PostgreSQL. connect_args: passed to the driver as they are.
     """
 
     url: str
@@ -33,6 +35,8 @@ class Options:
     as_text: tuple[str, ...] = ()
     isolation: str | None = None
     batch_rows: int | None = None
+    fast: bool = True
+    parallel: int = 1
     connect_args: Mapping[str, Any] = field(default_factory=dict)
 
     @classmethod
@@ -50,6 +54,8 @@ class Options:
             raise _wrong(ctx, "give either `table` or `query`", "table: orders, or query: SELECT ...")
         if "query" in values and "where" in values:
             raise _wrong(ctx, "`where` belongs to a `table`", "write the condition into the query")
+        if values.get("parallel", 1) > 1 and not values["url"].startswith("postgres"):
+            raise _wrong(ctx, "`parallel` is for PostgreSQL alone", "no other database lends its snapshot")
         return cls(**values)
 
 
@@ -72,12 +78,15 @@ def _checked(ctx: Context, name: str, value: Any) -> Any:
             if len(set(names)) < len(names):
                 raise _wrong(ctx, f"`{name}` names a column twice", "name each column once")
             return tuple(names)
-        case "batch_rows":
+        case "batch_rows" | "parallel":
             whole = isinstance(value, int) and not isinstance(value, bool)
-            if not whole or not 1 <= value <= BATCH_ROWS_MAX:
-                raise _wrong(
-                    ctx, f"`batch_rows` must be from 1 to {BATCH_ROWS_MAX}, a whole number", "batch_rows: 20000"
-                )
+            most, example = (BATCH_ROWS_MAX, 20000) if name == "batch_rows" else (PARALLEL_MAX, 4)
+            if not whole or not 1 <= value <= most:
+                raise _wrong(ctx, f"`{name}` must be from 1 to {most}, a whole number", f"{name}: {example}")
+            return value
+        case "fast":
+            if not isinstance(value, bool):
+                raise _wrong(ctx, "`fast` must be true or false", "fast: false")
             return value
         case "connect_args":
             if not isinstance(value, Mapping):

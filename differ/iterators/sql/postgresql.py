@@ -6,7 +6,8 @@ Source: https://www.postgresql.org/docs/current/transaction-iso.html and catalog
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,9 @@ from differ.errors import ConfigError, SourceUnavailableError
 from differ.iterators.contract import Context
 from differ.iterators.sql.fields import Field
 from differ.iterators.sql.options import Options, nearest
+from differ.iterators.sql.paths import FastPath
+from differ.iterators.sql.postgresql_copy import Copy
+from differ.iterators.sql.postgresql_parallel import ParallelCopy, parts_of
 from differ.iterators.sql.postgresql_types import ServerType, field_for
 from differ.iterators.sql.relation import Relation, chosen, quoted, statement
 from differ.model import Position
@@ -27,6 +31,7 @@ _SETTINGS = {
     "DateStyle": "ISO, YMD",
     "IntervalStyle": "iso_8601",
     "extra_float_digits": "1",
+    "bytea_output": "hex",
     "idle_in_transaction_session_timeout": "0",
 }
 _POSITION = """
@@ -94,8 +99,7 @@ class PostgreSQL:
                 f"source {source}: options: isolation {level!r} is not one of PostgreSQL", hint=nearest(level, allowed)
             )
         connection.execution_options(isolation_level=level, postgresql_readonly=True)
-        for name, value in _SETTINGS.items():
-            connection.exec_driver_sql(f"SET LOCAL {name} = '{value}'")
+        _settle(connection)
         connection.exec_driver_sql("SELECT 1").scalar()
         return level in _CONSISTENT
 
@@ -118,6 +122,24 @@ class PostgreSQL:
         types = dict(described)
         return [field_for(name, quoted(connection, name), types[name], name in options.as_text) for name in names]
 
+    def path(
+        self, connection: sa.Connection, relation: Relation, options: Options, fields: Sequence[Field]
+    ) -> FastPath | str:
+        """COPY, which psycopg alone lets us receive as it comes."""
+        if connection.dialect.driver != "psycopg":
+            return f"the driver {connection.dialect.driver} does not hand over what COPY sends"
+        copy = Copy(connection=connection, relation=relation, fields=fields)
+        if options.parallel == 1:
+            return copy
+        parts: list[str] | str = "a query has no pages of its own"
+        if options.isolation not in (None, "REPEATABLE READ"):
+            parts = f"isolation {options.isolation} shares no snapshot"
+        elif relation.table is not None:
+            parts = parts_of(connection, relation.sql, options.parallel)
+        if isinstance(parts, str):
+            return replace(copy, name=f"{copy.name}; on one connection: {parts}")
+        return ParallelCopy(copy=copy, parts=parts, settle=_join)
+
     def verify(self, source: str, connection: sa.Connection) -> None:
         """Raise SourceUnavailableError where a table that was read is not the one that the snapshot knows.
 
@@ -134,6 +156,18 @@ class PostgreSQL:
 
     def abandon(self, connection: sa.Connection) -> None:
         """The cursor is on the server: closing it is enough."""
+
+
+def _settle(connection: sa.Connection) -> None:
+    for name, value in _SETTINGS.items():
+        connection.exec_driver_sql(f"SET LOCAL {name} = '{value}'")
+
+
+def _join(connection: sa.Connection, exported: str) -> None:
+    """Begin a transaction that sees what the one that exported this snapshot sees."""
+    connection.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
+    connection.exec_driver_sql(f"SET TRANSACTION SNAPSHOT '{exported}'")
+    _settle(connection)
 
 
 def _describe(connection: sa.Connection, relation: Relation, expressions: str) -> list[tuple[str, ServerType]]:

@@ -17,6 +17,9 @@
 All others are enums, timetz, interval, network addresses, ranges, bit strings, xml, hstore, tsvector, composites,
 geometric types and whatever an extension brings. A domain is what its base type is.
 
+COPY takes what the server writes for the column, which is the text above but for bool (t, f), bytea (hexadecimal
+digits) and uuid (36 characters); see `_text`.
+
 A value that a type above has no place for (infinity, year 10000, BC, 24:00:00, NaN in a numeric(p,s)) is a
 RecordError that names the column; `as_text` reads such a column as text.
 """
@@ -25,21 +28,26 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import pyarrow as pa
+
 from differ.iterators.sql.fields import (
     PARAMETER,
     Convert,
     Field,
+    Text,
     from_text,
     json_texts,
     plain,
     unchanged,
     unconstrained,
 )
+from differ.iterators.sql.texts import bools, hex_bytes, parser
 from differ.records.types import JSON, UUID, Column, LogicalType
 
 STRING = LogicalType(kind="string")
 DECIMAL = LogicalType(kind="decimal")
 PRECISION_MAX = 76
+NARROW_DIGITS_MAX = 38
 
 # OIDs of built-in types never change; see pg_type.dat in the server's source.
 _INTS = {21: 16, 23: 32, 20: 64}
@@ -62,7 +70,7 @@ _TEXT = {
     1114: LogicalType(kind="timestamp", unit="us"),
     1184: LogicalType(kind="timestamp", unit="us", zone=True),
 }
-_NUMERIC, _MONEY, _UUID, _FLOAT4, _FLOAT8 = 1700, 790, 2950, 700, 701
+_BOOL, _BYTEA, _FLOAT4, _FLOAT8, _MONEY, _NUMERIC, _UUID = 16, 17, 700, 701, 790, 1700, 2950
 _JSON = (114, 3802)
 _JSON_ELEMENTS = (16, 19, 25, 1042, 1043, *_INTS, *_JSON, _FLOAT8)
 
@@ -86,7 +94,30 @@ def field_for(name: str, column: str, type_: ServerType, as_text: bool) -> Field
         convert=convert,
         match=f"{column} = CAST({PARAMETER} AS {type_.declared})",
         bind=unchanged,
+        text=_text(column, expression, logical, 0 if as_text else type_.oid),
     )
+
+
+def _text(column: str, expression: str, logical: LogicalType, oid: int) -> Text:
+    """How COPY brings the column; a type whose output is not what a cast to text gives keeps its expression."""
+    if oid == _BOOL:
+        return Text(expression=column, parse=bools, csv=logical.storage)
+    if oid == _BYTEA:
+        return Text(expression=column, parse=hex_bytes)
+    if oid in _RAW or oid in _CAST:
+        # A real as double precision: its own shortest text means another double.
+        return Text(expression=expression, parse=parser(logical), csv=logical.storage)
+    if oid == _NUMERIC:
+        # Arrow's CSV reader makes no decimals of more than 128 bits.
+        narrow = logical.precision is not None and logical.precision <= NARROW_DIGITS_MAX
+        return Text(expression=column, parse=parser(logical), csv=logical.storage if narrow else None)
+    if oid == _UUID or oid in _JSON:
+        return Text(expression=column, parse=parser(logical))
+    if oid in _TEXT:
+        # An instant comes without its zone; reading on makes it one.
+        csv = pa.timestamp("us") if logical.zone else logical.storage
+        return Text(expression=expression if logical.zone else column, parse=parser(logical), csv=csv)
+    return Text(expression=expression, parse=parser(logical))
 
 
 def _as_text(column: str) -> str:

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import pyarrow as pa
+import sqlalchemy as sa
 
 from differ.errors import IteratorError, SourceError
 from differ.iterators.contract import Context, iterator
@@ -17,8 +18,9 @@ from differ.iterators.ranges import KeyRanges, RangeSums
 from differ.iterators.sql.errors import mapped
 from differ.iterators.sql.fields import schema_of
 from differ.iterators.sql.options import Options, nearest
+from differ.iterators.sql.paths import FastPath
 from differ.iterators.sql.read import Rows
-from differ.iterators.sql.relation import matching, resolve
+from differ.iterators.sql.relation import Relation, matching, resolve
 from differ.iterators.sql.snapshot import Snapshot, open_snapshot, store_name
 from differ.iterators.sql.sums import TableSums
 from differ.model import Position
@@ -54,6 +56,7 @@ class sql:  # noqa: N801  (users write `iterator: sql`)
                 fields=self._fields,
                 key=self.key,
                 batch_rows=self._options.batch_rows or ctx.batch_rows,
+                path=self._path(connection, relation),
             )
             self._sums = TableSums(
                 ctx=ctx, snapshot=self._snapshot, relation=relation, fields=self._fields, rows=self._rows
@@ -86,10 +89,10 @@ class sql:  # noqa: N801  (users write `iterator: sql`)
         return [None]
 
     def read(self, split: Any) -> Iterator[pa.RecordBatch]:
-        """All rows, in batches of at most `batch_rows`; memory is one batch, whatever the relation's size."""
+        """All rows, in batches of at most `batch_rows`; memory is a few batches, whatever the relation's size."""
         if isinstance(split, KeyRanges):
             return self._sums.read(split)
-        return self._sums.sampled(self._rows.read())
+        return self._sums.sampled(self._rows.all())
 
     def sums(self, like: RangeSums | None) -> RangeSums | str:
         """The checksums of the table's key ranges, or why there are none; see `TableSums.compute`."""
@@ -107,16 +110,26 @@ class sql:  # noqa: N801  (users write `iterator: sql`)
         for start in range(0, len(keys), size):
             wanted = [[key[name] for name in self.key] for key in keys[start : start + size]]
             condition, binds = matching(fields, wanted)
-            yield from self._rows.read(condition, binds)
+            yield from self._rows.some(condition, binds)
 
     def position(self) -> Position | None:
         """Where the server stood just before the snapshot, or None where it does not tell."""
         return self._snapshot.position
 
+    def explain(self) -> str:
+        """How the rows travel, and why not faster."""
+        path = self._rows.path
+        return path.name if not isinstance(path, str) else f"rows through SQLAlchemy: {path}"
+
     def close(self) -> None:
         """Disconnect, unless the snapshot is shared."""
         if self._snapshot is not self._ctx.handle:
             self._snapshot.close()
+
+    def _path(self, connection: sa.Connection, relation: Relation) -> FastPath | str:
+        if not self._options.fast:
+            return "fast: false"
+        return self._snapshot.dialect.path(connection, relation, self._options, self._fields)
 
     @property
     def _subject(self) -> str:

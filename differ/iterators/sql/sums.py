@@ -122,7 +122,7 @@ class TableSums:
             condition = " OR ".join(f"{key} BETWEEN {first} AND {last}" for first, last in runs)
         else:
             condition = f"{self._dialect.range_id(key, ranges.shift)} IN ({', '.join(map(str, ranges.ids.tolist()))})"
-        yield from self._rows.read(condition)
+        yield from self._rows.some(condition)
 
     def _find_why_not(self) -> str | None:
         if self._dialect is None:

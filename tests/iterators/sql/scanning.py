@@ -12,6 +12,9 @@ from differ.iterators.sql import sql
 from differ.records.types import Schema
 from differ.records.values import python_column
 
+DEFAULTS: dict[str, Any] = {"fast": True}
+"""Options of every scan that does not set them; fixtures change them."""
+
 
 def run(url: str, *statements: str) -> None:
     """Execute statements as the database takes them, and commit."""
@@ -25,7 +28,7 @@ def run(url: str, *statements: str) -> None:
 def context(url: str, *, key: Sequence[str] = (), project: Path | str = ".", **options: Any) -> Context:
     """A scan's context; `handle`, `columns_excluded` and `batch_rows` are the context's, the rest are options."""
     own = {name: options.pop(name) for name in ("handle", "columns_excluded") if name in options}
-    return Context(source="s", options={"url": url, **options}, key=tuple(key), project=str(project), **own)
+    return Context(source="s", options={"url": url, **DEFAULTS, **options}, key=tuple(key), project=str(project), **own)
 
 
 def scan(url: str, **options: Any) -> tuple[Schema, pa.Table]:

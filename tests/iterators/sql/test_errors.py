@@ -102,6 +102,7 @@ def test_wrong_password_and_missing_database_of_postgresql(postgresql: PostgreSQ
     assert "nowhere" in fails(nowhere, SourceUnavailableError, table="t")
 
 
+@pytest.mark.usefixtures("fast")
 def test_no_permission(postgresql_url: str, mariadb_url: str) -> None:
     run(postgresql_url, "CREATE TABLE t (id int PRIMARY KEY, secret int)", "DROP ROLE IF EXISTS reader",
         "CREATE ROLE reader LOGIN")  # fmt: skip
@@ -158,6 +159,7 @@ BIG = {
 
 
 @pytest.mark.crash
+@pytest.mark.usefixtures("fast")
 @pytest.mark.parametrize("name", ["postgresql", "mariadb"])
 def test_a_server_that_dies_in_mid_scan(request: pytest.FixtureRequest, name: str) -> None:
     server: PostgreSQL | MariaDB = request.getfixturevalue(name)
@@ -172,6 +174,7 @@ def test_a_server_that_dies_in_mid_scan(request: pytest.FixtureRequest, name: st
     plugin.close()
 
 
+@pytest.mark.usefixtures("fast")
 def test_a_connection_that_is_ended_in_mid_scan(postgresql_url: str) -> None:
     plugin = sql(context(postgresql_url, query=BIG["postgresql"], key=["id"], batch_rows=1000))
     batches = iter(plugin.read(None))
@@ -179,5 +182,6 @@ def test_a_connection_that_is_ended_in_mid_scan(postgresql_url: str) -> None:
     run(postgresql_url, "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid <> pg_backend_pid() "
         "AND datname = current_database()")  # fmt: skip
     with pytest.raises(SourceUnavailableError, match=r"terminating connection|closed the connection"):
-        next(batches)
+        for _ in batches:  # What had been sent by then may still come.
+            pass
     plugin.close()

@@ -64,6 +64,7 @@ CASES: list[tuple[str, str, list[str], list[Any]]] = [
     ("POINT", "bytes", ["ST_GeomFromText('POINT(1 2)', 4326)"],
      [bytes.fromhex("e61000000101000000000000000000f03f0000000000000040")]),
 ]  # fmt: skip
+pytestmark = pytest.mark.usefixtures("fast")
 IN_A_QUERY = {"JSON": "string", "UUID": "string"}
 
 

@@ -76,6 +76,7 @@ CASES: list[tuple[str, str, list[str], list[Any]]] = [
     ("pg_lsn", "string", ["'0/10'"], ["0/10"]),
     ("int2vector", "string", ["'1 2'"], ["1 2"]),
 ]  # fmt: skip
+pytestmark = pytest.mark.usefixtures("fast")
 DECLARATIONS = (
     "CREATE TYPE mood AS ENUM ('ok', 'so so')",
     "CREATE DOMAIN positive AS integer CHECK (VALUE > 0)",

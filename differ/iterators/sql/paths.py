@@ -1,0 +1,66 @@
+"""Faster ways for rows to travel than a driver's: what they have in common.
+
+    driver's thread:   fetch a block of raw bytes ---> fetch the next one ------> ...
+    helper's thread:                               parse the block into Arrow --> ...
+
+A path reads on the snapshot's own connection, so it sees the same state as everything else of the scan. Fetching holds
+the GIL for a part of a microsecond a row, parsing hardly ever, so the two overlap.
+Invariant: what is parsed is what the driver's rows would have given, value by value; the blocks in memory are bounded.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Generator, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any, Protocol, TypeVar
+
+import pyarrow as pa
+
+BLOCK_BYTES = 8 * 2**20
+"""A block ends with the row that passes this size, however few its rows are."""
+
+Block = TypeVar("Block")
+Batch = TypeVar("Batch")
+
+
+class FastPath(Protocol):
+    """A faster way of reading one relation; only `blocks` and `abandon` are bound to the snapshot's thread."""
+
+    @property
+    def name(self) -> str:
+        """What `--explain` tells."""
+
+    @property
+    def helpers(self) -> int:
+        """How many threads are to parse."""
+
+    def blocks(self, rows_max: int, check: Callable[[], None]) -> Generator[Any, None, None]:
+        """The raw rows in blocks of at most `rows_max`; `check` is called often, also while the server is silent.
+
+        Raises what the driver raises.
+        """
+
+    def arrays(self, block: Any) -> list[pa.Array]:
+        """One array of its storage type for each field; raises one of MISFITS for a value that has no place in it."""
+
+    def cells(self, block: Any) -> Sequence[pa.Array | Sequence[Any]]:
+        """What the server sent for each field: an array of texts, or the driver's values where it has no text."""
+
+    def abandon(self) -> None:
+        """Give up what was not read to its end, without reading on."""
+
+
+def ahead(blocks: Iterator[Block], parse: Callable[[Block], Batch], helpers: int) -> Iterator[Batch]:
+    """What `parse` makes of each block, in order; `helpers` threads parse blocks while the next ones are fetched.
+
+    Raises what `blocks` and `parse` raise. Memory: as many blocks as helpers, one that is fetched and one that is out.
+    """
+    with ThreadPoolExecutor(helpers, thread_name_prefix="differ-parse") as pool:
+        waiting: deque[Future[Batch]] = deque()
+        for block in blocks:
+            waiting.append(pool.submit(parse, block))
+            if len(waiting) > helpers:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
