@@ -17,6 +17,8 @@ from typing import Any, TypeAlias
 import numpy as np
 import pyarrow as pa
 
+from differ.records.views import fixed_values
+
 Ids: TypeAlias = np.ndarray[Any, np.dtype[np.int64]]
 
 RANGES_MAX = 1 << 20
@@ -93,7 +95,7 @@ class KeySample:
 
     def add(self, keys: pa.Array) -> None:
         """Look at the keys of a batch; nulls are left out."""
-        values = keys.drop_null().cast(pa.int64()).to_numpy()
+        values = fixed_values(keys.drop_null().cast(pa.int64()))
         self._kept.append(values[-self._seen % self._stride :: self._stride])
         self._seen += len(values)
         while sum(map(len, self._kept)) > SAMPLE_KEYS:

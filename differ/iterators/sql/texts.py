@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from differ.records.types import LogicalType
+from differ.records.views import fixed_values
 
 _CLOCK = r"^(?P<sign>-?)(?P<hours>[0-9]+):(?P<minutes>[0-9]{2}):(?P<seconds>[0-9]{2})(?:\.(?P<micros>[0-9]{1,6}))?$"
 _HYPHENS = (8, 13, 18, 23)
@@ -93,7 +94,7 @@ def hex_bytes(texts: pa.Array) -> pa.Array:
     filled = pc.fill_null(texts, "\\x")
     if not pc.all(pc.starts_with(filled, "\\x"), min_count=0).as_py():
         raise ValueError("no hexadecimal bytes")
-    sizes = pc.binary_length(filled).to_numpy()
+    sizes = fixed_values(pc.binary_length(filled))
     starts = np.cumsum(sizes) - sizes
     # Not by Arrow's binary_slice: it reckons with less memory than some values need ("Negative buffer resize").
     digits = np.delete(_content(filled), np.concatenate([starts, starts + 1]))
