@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Collection, Iterator
-from contextlib import contextmanager
-from typing import Any
+from contextlib import closing, contextmanager
+from itertools import chain
+from typing import Any, TypeAlias
 
 import pyarrow as pa
 
@@ -26,14 +27,15 @@ from differ.diff.guards import Counts, reasons_to_hold
 from differ.diff.schema_changes import settle
 from differ.errors import SchemaDriftError
 from differ.executors import ReaderThread
+from differ.executors.ahead import ahead
 from differ.iterators.contract import Context, IteratorSpec
 from differ.iterators.scan import Scan, column_rules
 from differ.model import CycleResult, Position
+from differ.records.fingerprints import Fingerprints
 from differ.records.types import Schema
 from differ.storage import StoredFile, ensure_folder, remove_file, remove_tree, seam
 
-LOOKUP_KEYS = 1_000
-FORM_ROWS = 1 << 16
+Hashed: TypeAlias = tuple[pa.RecordBatch, Fingerprints]
 
 
 class Attempt:
@@ -87,11 +89,13 @@ class Attempt:
             budget_bytes=self.ground.budget_bytes,
         )
         with writer:
-            self._take(writer, comparison, encoding, first)
-            progress(comparison.rows)
-            while (batch := self._next(stream)) is not None:
-                self._take(writer, comparison, encoding, batch)
-                progress(comparison.rows)
+            batches = stream if first is None else chain([first], stream)
+            # Hashed in a thread of its own, while the reader's decodes the next batch and this one compares the last.
+            hashed = ahead(batches, lambda batch: (batch, encoding.fingerprint(batch)), 1)
+            with closing(hashed):
+                while (found := self._next(hashed)) is not None:
+                    self._take(writer, comparison, *found)
+                    progress(comparison.rows)
             self.detected_at = now()
             seam.at("cycle.scanned")
             position = thread.call(self.scan.position)
@@ -101,7 +105,7 @@ class Attempt:
                 encoding,
                 consistent=self.scan.consistent,
                 look_up=lambda keys: thread.call(lambda: self.scan.lookup(keys)),
-                take=lambda batch: self._take(writer, comparison, encoding, batch),
+                take=lambda batch: self._take(writer, comparison, batch, encoding.fingerprint(batch)),
             )
             self.rows = comparison.rows
             with self._timed("scan"):
@@ -111,18 +115,15 @@ class Attempt:
                 self.staged = self._stage(writer, comparison, encoding, refreshed, position)
         seam.at("cycle.staged")
 
-    def _take(
-        self, writer: ChangeWriter, comparison: Comparison, encoding: Encoding, batch: pa.RecordBatch | None
-    ) -> None:
-        if batch is None or not batch.num_rows:
+    def _take(self, writer: ChangeWriter, comparison: Comparison, batch: pa.RecordBatch, hashes: Fingerprints) -> None:
+        if not batch.num_rows:
             return
         with self._timed("compare"):
-            hashes = encoding.fingerprint(batch)
             outcome = comparison.add(batch, hashes)
         with self._timed("write"):
             writer.add(batch, hashes, outcome)
 
-    def _next(self, stream: Iterator[pa.RecordBatch]) -> pa.RecordBatch | None:
+    def _next(self, stream: Iterator[Hashed]) -> Hashed | None:
         with self._timed("scan"):
             return next(stream, None)
 

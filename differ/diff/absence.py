@@ -12,15 +12,16 @@ from pathlib import Path
 import pyarrow as pa
 
 from differ.records.fingerprints import Fingerprints
+from differ.records.views import fixed_values
 from differ.snapshots.bits import Bits
-from differ.snapshots.entries import HASHES, sort_order
+from differ.snapshots.entries import HASHES, hash_column, sort_order
 from differ.snapshots.index import Index
 from differ.snapshots.run import ABSENT, Positions, Run
 from differ.storage import StoredFile, verify
 from differ.storage.ipc import IpcWriter, open_ipc
 
 _SCHEMA = pa.schema([pa.field(name, pa.uint64()) for name in HASHES[:2]])
-_RUN = pa.schema([pa.field(name, pa.uint64()) for name in HASHES])
+_RUN = pa.schema([pa.field("hashes", pa.binary(32))])
 
 
 def missed_before(index: Index, absent: Positions, root: Path, file: StoredFile | None, source: str) -> Positions:
@@ -30,9 +31,10 @@ def missed_before(index: Index, absent: Positions, root: Path, file: StoredFile 
     what = f"absent keys of {source}"
     reader = open_ipc(verify(root, file, what), what)
     known = pa.Table.from_batches([reader.get_batch(number) for number in range(reader.num_record_batches)])
-    keys = known.combine_chunks().to_batches()[0].columns
+    keys = [fixed_values(key) for key in known.combine_chunks().to_batches()[0].columns]
     # Looked up like an index: what stands for the row hash is the key hash once more.
-    run = Run(_RUN, [pa.RecordBatch.from_arrays([*keys, *keys], schema=_RUN)], bits=0)
+    hashes = hash_column(Fingerprints(*keys, *keys))
+    run = Run(_RUN, [pa.RecordBatch.from_arrays([hashes], schema=_RUN)], bits=0)
     high, low = index.gather(absent, "key_hi"), index.gather(absent, "key_lo")
     found = run.match(Fingerprints(high, low, high, low), None, Bits(run.size)).positions
     again: Positions = absent[found != ABSENT]

@@ -40,6 +40,8 @@ from differ.snapshots.snapshot import Snapshot
 from differ.storage import StoredFile, ensure_folder
 
 CHUNK_ROWS = 1 << 16
+CHUNK_BYTES = 16 << 20
+"""Changed rows are written so many at a time, whatever the batches of the scan hold of them."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,25 +93,36 @@ class ChangeWriter:
             locations=previous.manifest.part_rows if previous is not None else 0,
             budget_bytes=budget_bytes,
         )
+        self._inserted = Gathering()
         self._segments: dict[str, SegmentWriter] = {}
 
     def add(self, batch: pa.RecordBatch, hashes: Fingerprints, outcome: Outcome) -> None:
         """Take the changed rows out of a batch in hand."""
-        if len(outcome.inserts):
-            everything = len(outcome.inserts) == batch.num_rows
-            rows = self._taken(batch, None if everything else outcome.inserts)
-            self._append(rows, hashes if everything else hashes.take(outcome.inserts))
+        count = len(outcome.inserts)
+        if count == batch.num_rows:
+            self._inserted.add(self._taken(batch, None), hashes)
+        elif count or len(outcome.updates):
+            rows = self._taken(batch, np.concatenate([outcome.inserts, outcome.updates]))
+            self._inserted.add(rows.slice(0, count), hashes.take(outcome.inserts))
+            self._wait(rows.slice(count), hashes.take(outcome.updates), outcome.positions)
+        if self._inserted.rows >= CHUNK_ROWS or self._inserted.bytes >= CHUNK_BYTES:
+            self._write_inserted()
+
+    def _wait(self, rows: pa.RecordBatch, hashes: Fingerprints, positions: Positions) -> None:
+        if rows.num_rows:
+            assert self._index is not None  # noqa: S101
+            self._waiting.add(rows, hashes, self._index.gather(positions, "loc"), positions)
+
+    def _write_inserted(self) -> None:
+        for rows, hashes in self._inserted.all():
+            self._append(rows, hashes)
             if self._emit:
                 self._segment("insert").write(after=rows)
-        if len(outcome.updates):
-            assert self._index is not None  # noqa: S101
-            locations = self._index.gather(outcome.positions, "loc")
-            rows = self._taken(batch, outcome.updates)
-            self._waiting.add(rows, hashes.take(outcome.updates), locations, outcome.positions)
 
     def finish(self, comparison: Comparison, deleted: Positions) -> tuple[StoredFile, list[tuple[StoredFile, bool]]]:
         """Write the rest; return the manifest's file and the segments in event order, each with whether its before
         images have the previous schema. Raises DuplicateKeyError when two inserted rows share a key."""
+        self._write_inserted()
         removed_keys = self._stack.enter_context(self._removed_writer()) if not self._rebase else None
         self._write_moved(deleted, removed_keys)
         dead = comparison.dead(deleted)
@@ -282,6 +295,32 @@ class ChangeWriter:
 
     def __exit__(self, *details: object) -> None:
         self._stack.close()
+
+
+class Gathering:
+    """Rows of small batches with their hashes, put together to be written at once."""
+
+    def __init__(self) -> None:
+        self._batches: list[tuple[pa.RecordBatch, Fingerprints]] = []
+        self.rows = self.bytes = 0
+
+    def add(self, rows: pa.RecordBatch, hashes: Fingerprints) -> None:
+        """Keep some rows."""
+        if rows.num_rows:
+            self._batches.append((rows, hashes))
+            self.rows += rows.num_rows
+            self.bytes += rows.nbytes
+
+    def all(self) -> Iterator[tuple[pa.RecordBatch, Fingerprints]]:
+        """All rows, as one batch but for one that alone is large enough; empties the gathering."""
+        batches, self._batches = self._batches, []
+        self.rows = self.bytes = 0
+        small = [item for item in batches if item[0].num_rows < CHUNK_ROWS // 2]
+        if small:
+            hashes = [(item.key_hi, item.key_lo, item.row_hi, item.row_lo) for _, item in small]
+            columns = (np.concatenate(column) for column in zip(*hashes, strict=True))
+            yield pa.concat_batches([rows for rows, _ in small]), Fingerprints(*columns)
+        yield from (item for item in batches if item[0].num_rows >= CHUNK_ROWS // 2)
 
 
 def _gathered(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:

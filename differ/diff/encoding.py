@@ -22,7 +22,7 @@ from differ.records.canonical import layout
 from differ.records.convert import convert
 from differ.records.fingerprints import Fingerprints, fingerprint
 from differ.records.types import Schema
-from differ.snapshots.entries import EntryRuns, entry_schema, make_entries
+from differ.snapshots.entries import INDEX_LAYOUT, EntryRuns, entry_schema, make_entries
 from differ.snapshots.index import Index, open_index
 from differ.snapshots.merge import merge, write_run
 from differ.snapshots.snapshot import Snapshot
@@ -83,6 +83,7 @@ class Encoding:
     def layout(self) -> dict[str, Any]:
         """What must be equal for an index to stay usable; the amount of a tolerance is not part of it."""
         return {
+            "index": INDEX_LAYOUT,
             "row": layout(self.schema, self.hashed),
             "key": layout(self.schema, self.schema.key),
             "tolerated": layout(self.schema, self.tolerated.names),

@@ -1,4 +1,4 @@
-"""Where splits and key ranges run: local threads."""
+"""Where work runs: the reader's thread, work ahead of whoever needs it, writing behind whoever makes it."""
 
 from differ.executors.local import Deadline, ReaderThread
 

@@ -35,8 +35,7 @@ _COLUMN = np.dtype(
      ("indices", "u8")]
 )  # fmt: skip
 _RANGE = np.dtype(
-    [("key_hi", "u8"), ("key_lo", "u8"), ("row_hi", "u8"), ("row_lo", "u8"), ("directory", "u8"), ("rows", "i8"),
-     ("first", "i8"), ("bits", "i4"), ("", "i4")]
+    [("hashes", "u8"), ("directory", "u8"), ("rows", "i8"), ("first", "i8"), ("bits", "i4"), ("", "i4")]
 )  # fmt: skip
 _ENTRIES_A_BUCKET = 8
 
@@ -102,14 +101,14 @@ def hash64_binary(data: int, offsets: int, rows: int) -> Unsigned:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class SortedRange:
-    """The entries of one range of key hashes, ascending by key; `first` is the position of its first entry."""
+    """The entries of one range of key hashes, ascending by key; `first` is the position of its first entry.
+
+    hashes: N x 4: key_hi, key_lo, row_hi, row_lo.
+    """
 
     number: int
     first: int
-    key_hi: Unsigned
-    key_lo: Unsigned
-    row_hi: Unsigned
-    row_lo: Unsigned
+    hashes: Unsigned
 
 
 class Lookup:
@@ -126,13 +125,12 @@ class Lookup:
         self._directories: list[npt.NDArray[np.uint32]] = []
         self._table = np.zeros(1 << range_bits, _RANGE)
         for part in self._ranges:
-            rows = len(part.key_hi)
+            rows = len(part.hashes)
             bits = min(max(0, (rows // _ENTRIES_A_BUCKET).bit_length() - 1), 64 - range_bits)
             directory = np.empty((1 << bits) + 1, np.uint32)
-            _library.differ_directory(_at(part.key_hi), rows, range_bits, bits, _at(directory))
+            _library.differ_directory(_at(part.hashes), rows, range_bits, bits, _at(directory))
             self._directories.append(directory)
-            columns = (part.key_hi, part.key_lo, part.row_hi, part.row_lo, directory)
-            self._table[part.number] = (*(_at(values) for values in columns), rows, part.first, bits, 0)
+            self._table[part.number] = (_at(part.hashes), _at(directory), rows, part.first, bits, 0)
 
     def probe(
         self, key_hi: Unsigned, key_lo: Unsigned, row_hi: Unsigned, row_lo: Unsigned, alive: Bytes | None, seen: Bytes
@@ -140,7 +138,7 @@ class Lookup:
         """(position or -1, SAME, MOVED, ABSENT or AGAIN, whether any came before), aligned with the fingerprints.
 
         alive, seen: one bit a position, least significant first; what is not alive is not found, and what is found is
-        marked in `seen`. Cost: three or four cache lines a key, many of them on their way at once.
+        marked in `seen`. Cost: about four cache lines a key, many of them on their way at once.
         """
         assert _library is not None  # noqa: S101
         arrays = [np.ascontiguousarray(values) for values in (key_hi, key_lo, row_hi, row_lo)]

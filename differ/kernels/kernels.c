@@ -13,7 +13,7 @@
 #include <stdint.h>
 #include <string.h>
 
-#define ABI 1
+#define ABI 2
 
 typedef unsigned __int128 u128;
 
@@ -371,8 +371,7 @@ void differ_hash_rows(const column *columns, int32_t count, int32_t header, int6
         for (int64_t i = 0; i < n; i++) {
             const uint8_t *head = block + i * header;
             uint8_t *end = scratch;
-            memcpy(end, head, (size_t)header);
-            end += header;
+            end = append(end, head, (size_t)header);
             for (int32_t k = 0; k < count; k++) {
                 const column *c = columns + k;
                 if ((c->kind != BINARY && c->kind != DICTIONARY) || is_null(c, first + i)) continue;
@@ -391,7 +390,7 @@ void differ_hash_rows(const column *columns, int32_t count, int32_t header, int6
 /* ---- looking keys up in an index that is sorted by key hash -------------------------------------------------------- */
 
 typedef struct {
-    const uint64_t *key_hi, *key_lo, *row_hi, *row_lo;
+    const uint64_t *hashes;    /* four of each entry: key_hi, key_lo, row_hi, row_lo */
     const uint32_t *directory; /* 2^bits + 1: where the entries of each bucket begin */
     int64_t rows;
     int64_t first; /* the position of its first entry */
@@ -403,10 +402,10 @@ static inline uint64_t bucket_of(uint64_t key_hi, int32_t range_bits, int32_t bi
 }
 
 /* Fill a range's directory. Buckets are the top `bits` bits of key_hi below the range's own `range_bits`. */
-void differ_directory(const uint64_t *key_hi, int64_t rows, int32_t range_bits, int32_t bits, uint32_t *directory) {
+void differ_directory(const uint64_t *hashes, int64_t rows, int32_t range_bits, int32_t bits, uint32_t *directory) {
     uint64_t next = 0, buckets = 1ull << bits;
     for (int64_t i = 0; i < rows; i++) {
-        uint64_t bucket = bucket_of(key_hi[i], range_bits, bits);
+        uint64_t bucket = bucket_of(hashes[4 * i], range_bits, bits);
         while (next <= bucket) directory[next++] = (uint32_t)i;
     }
     while (next <= buckets) directory[next++] = (uint32_t)rows;
@@ -429,7 +428,7 @@ int64_t differ_probe(const range *ranges, int32_t range_bits, int64_t n, const u
         int64_t count = n - first < GROUP ? n - first : GROUP;
         const range *in[GROUP];
         uint64_t bucket[GROUP];
-        int64_t start[GROUP], stop[GROUP];
+        int64_t start[GROUP], stop[GROUP], guess[GROUP];
         for (int64_t i = 0; i < count; i++) {
             uint64_t key = key_hi[first + i];
             in[i] = ranges + (range_bits ? key >> (64 - range_bits) : 0);
@@ -438,43 +437,39 @@ int64_t differ_probe(const range *ranges, int32_t range_bits, int64_t n, const u
             __builtin_prefetch(in[i]->directory + bucket[i]);
         }
         for (int64_t i = 0; i < count; i++) {
-            start[i] = stop[i] = 0;
+            start[i] = stop[i] = guess[i] = 0;
             if (!in[i]->rows) continue;
             start[i] = in[i]->directory[bucket[i]];
             stop[i] = in[i]->directory[bucket[i] + 1];
-            __builtin_prefetch(in[i]->key_hi + start[i]);
-            __builtin_prefetch(in[i]->key_hi + (start[i] + stop[i]) / 2);
+            /* Hashes are spread evenly, so a key stands near its share of the bucket. */
+            uint64_t below = (uint64_t)(range_bits + in[i]->bits);
+            int64_t share = below < 64 ? (int64_t)((key_hi[first + i] << below) >> 48) : 0;
+            guess[i] = start[i] + (((stop[i] - start[i]) * share) >> 16);
+            __builtin_prefetch(in[i]->hashes + 4 * guess[i]);
+            __builtin_prefetch(in[i]->hashes + 4 * (guess[i] > start[i] ? guess[i] - 1 : guess[i]));
+            __builtin_prefetch(in[i]->hashes + 4 * guess[i] + 8);
         }
         for (int64_t i = 0; i < count; i++) {
             uint64_t key = key_hi[first + i];
-            int64_t low = start[i], high = stop[i];
-            const uint64_t *keys = in[i]->key_hi;
-            while (high - low > 16) {
-                int64_t middle = low + (high - low) / 2;
-                if (keys[middle] < key) low = middle + 1;
-                else high = middle;
-            }
-            while (low < stop[i] && keys[low] < key) low++;
+            const uint64_t *hashes = in[i]->hashes;
+            int64_t low = guess[i];
+            while (low > start[i] && hashes[4 * (low - 1)] >= key) low--;
+            while (low < stop[i] && hashes[4 * low] < key) low++;
             start[i] = low;
-            if (low < stop[i]) {
-                __builtin_prefetch(in[i]->key_lo + low);
-                __builtin_prefetch(in[i]->row_hi + low);
-                __builtin_prefetch(in[i]->row_lo + low);
-                __builtin_prefetch(seen + ((in[i]->first + low) >> 3), 1);
-            }
+            if (low < stop[i]) __builtin_prefetch(seen + ((in[i]->first + low) >> 3), 1);
         }
         for (int64_t i = 0; i < count; i++) {
             int64_t at = start[i], row = first + i;
             position[row] = -1;
             state[row] = ABSENT;
-            for (; at < stop[i] && in[i]->key_hi[at] == key_hi[row]; at++) {
-                if (in[i]->key_lo[at] != key_lo[row]) continue;
+            for (; at < stop[i] && in[i]->hashes[4 * at] == key_hi[row]; at++) {
+                const uint64_t *entry = in[i]->hashes + 4 * at;
+                if (entry[1] != key_lo[row]) continue;
                 int64_t found = in[i]->first + at;
                 uint8_t bit = (uint8_t)(1u << (found & 7));
                 if (alive && !(alive[found >> 3] & bit)) break;
                 position[row] = found;
-                int same = in[i]->row_hi[at] == row_hi[row] && in[i]->row_lo[at] == row_lo[row];
-                state[row] = same ? SAME : MOVED;
+                state[row] = entry[2] == row_hi[row] && entry[3] == row_lo[row] ? SAME : MOVED;
                 if (seen[found >> 3] & bit) {
                     state[row] = AGAIN;
                     again++;

@@ -10,7 +10,7 @@ import logging
 import sys
 from pathlib import Path
 
-ABI = 1
+ABI = 2
 """Raised with every change of a signature in kernels.c, so that a library left from before is not called."""
 
 PATH = Path(__file__).with_name("kernels.so")

@@ -128,6 +128,9 @@ def _text(array: pa.Array) -> pa.StringArray:
 def _decimal(array: pa.Array, type_: LogicalType) -> pa.Array:
     if type_.precision is None:
         return pa.array([None if value is None else str(value) for value in array.to_pylist()], pa.string())
+    if pt.is_decimal128(array.type) and pt.is_decimal128(type_.storage) and array.type.scale == type_.storage.scale:
+        # The same 128 bits under more digits: nothing to check, nothing to copy.
+        return pa.Array.from_buffers(type_.storage, len(array), array.buffers(), array.null_count, array.offset)
     if pt.is_decimal(array.type) and array.type.scale < 0:
         # Arrow cannot rescale a negative scale exactly in its own width: widen first.
         array = array.cast(pa.decimal256(76, array.type.scale)).cast(pa.decimal256(76, type_.scale))

@@ -13,13 +13,13 @@ from types import TracebackType
 import numpy as np
 import pyarrow as pa
 
+from differ.executors.writebehind import WriteBehind
 from differ.formats.batch import segment_schema
 from differ.model import OPS, Op
 from differ.records.keytext import key_texts, partition_hashes
 from differ.records.types import Schema
 from differ.storage import StoredFile
 from differ.storage.ipc import IpcWriter
-from differ.storage.writebehind import WriteBehind
 
 BEHIND_ROWS = 1 << 12
 """So many events at once are encoded in a thread of the writer's own, while the caller makes the next."""

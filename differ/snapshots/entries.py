@@ -1,7 +1,8 @@
 """Index entries on their way into an index: collected in any order, handed out sorted by key hash.
 
-An entry is a row of an Arrow batch: key_hi, key_lo, row_hi, row_lo, loc (uint64), then one column for each tolerated
-column, named `tolerated.<column>`, with the value last emitted. Past a budget the entries are spilled to files by the
+An entry is a row of an Arrow batch: `hashes` (key_hi, key_lo, row_hi and row_lo beside each other, 32 bytes, so that
+looking a key up touches half a cache line), `loc` (uint64), then one column for each tolerated column, named
+`tolerated.<column>`, with the value last emitted. Past a budget the entries are spilled to files by the
 top bits of the key hash, so that sorting needs the memory of one range, not of the table.
 
 Source: the partitioning step of Grace hash join, with sorting inside a partition.
@@ -23,12 +24,14 @@ from differ.storage.spill import Buckets
 HASHES = ("key_hi", "key_lo", "row_hi", "row_lo")
 NONE = np.uint64(2**64 - 1)
 """No location: the key was deleted. No position: the key is new."""
+INDEX_LAYOUT = 2
+"""Raised with every change of an entry's form: an index of another one is made anew from the stored rows."""
 SPILL_BITS = 6
 
 
 def entry_schema(tolerated: pa.Schema) -> pa.Schema:
     """The Arrow schema of entries with these tolerated columns."""
-    fields = [pa.field(name, pa.uint64(), nullable=False) for name in (*HASHES, "loc")]
+    fields = [pa.field("hashes", pa.binary(32), nullable=False), pa.field("loc", pa.uint64(), nullable=False)]
     return pa.schema([*fields, *(field.with_name(f"tolerated.{field.name}") for field in tolerated)])
 
 
@@ -53,9 +56,8 @@ def make_entries(
 
     replaces: for a `delta_schema`, where None says that all keys are new; not used otherwise.
     """
-    columns = [pa.array(getattr(fingerprints, name)) for name in HASHES]
-    columns.append(pa.array(loc.astype(np.uint64, copy=False)))
-    for field in list(schema)[5:]:
+    columns = [hash_column(fingerprints), pa.array(loc.astype(np.uint64, copy=False))]
+    for field in list(schema)[2:]:
         if field.name == "replaces":
             columns.append(pa.array(np.full(len(loc), NONE) if replaces is None else replaces))
         else:
@@ -120,9 +122,25 @@ class EntryRuns:
 
 
 def column(batch: pa.RecordBatch, name: str) -> np.ndarray[Any, np.dtype[np.uint64]]:
-    """A hash or location column as NumPy, without a copy."""
+    """A hash or location column as NumPy, without a copy; those of hashes are strided."""
+    if name in HASHES:
+        return hashes_of(batch)[:, HASHES.index(name)]
     values: np.ndarray[Any, np.dtype[np.uint64]] = fixed_values(batch.column(name))
     return values
+
+
+def hashes_of(batch: pa.RecordBatch) -> np.ndarray[Any, np.dtype[np.uint64]]:
+    """The hashes of N entries as an N x 4 view, in the order of HASHES."""
+    array = batch.column("hashes")
+    if not len(array):
+        return np.empty((0, 4), np.uint64)
+    return np.frombuffer(array.buffers()[1], np.uint64, count=4 * len(array), offset=32 * array.offset).reshape(-1, 4)
+
+
+def hash_column(fingerprints: Fingerprints) -> pa.FixedSizeBinaryArray:
+    """Fingerprints as the `hashes` of entries."""
+    matrix = np.stack([getattr(fingerprints, name) for name in HASHES], axis=1)
+    return pa.FixedSizeBinaryArray.from_buffers(pa.binary(32), len(fingerprints), [None, pa.py_buffer(matrix)])
 
 
 def sort_order(

@@ -145,7 +145,7 @@ def _survivors(
     entries = part.entries if kept is None or kept.all() else part.entries.filter(pa.array(kept))
     columns = entries.columns[: len(schema)]
     if relocate is not None:
-        columns[4] = pa.array(relocate[column(entries, "loc")])
+        columns[1] = pa.array(relocate[column(entries, "loc")])
     return pa.RecordBatch.from_arrays(columns, schema=schema)
 
 

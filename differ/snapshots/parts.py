@@ -7,9 +7,7 @@ readers hand out flipped bits as data.
 from __future__ import annotations
 
 import threading
-from collections import deque
 from collections.abc import Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from differ.errors import CorruptionError
+from differ.executors.ahead import ahead
 from differ.snapshots.bits import Places
 from differ.snapshots.manifest import Part
 from differ.storage import verify
@@ -65,19 +64,15 @@ class PartReader:
         THREADS groups are decoded at once, and one more is held. A part is verified before its first row is given.
         """
         touched = self._holding(locations)
-        per_thread = threading.local()
-        with ThreadPoolExecutor(THREADS, "differ-images") as pool:
-            for number, path in zip(touched, pool.map(self._verify, touched), strict=True):
-                self._verified[number] = path
-            waiting: deque[Future[pa.RecordBatch]] = deque()
-            for number in touched:
-                metadata = self._file(number).metadata
-                for group, rows in self._touched(number, locations):
-                    waiting.append(pool.submit(self._take_apart, per_thread, number, metadata, group, rows))
-                    if len(waiting) > THREADS:
-                        yield waiting.popleft().result()
-            while waiting:
-                yield waiting.popleft().result()
+        for number, path in zip(touched, ahead(touched, self._verify, THREADS), strict=True):
+            self._verified[number] = path
+        of_thread = threading.local()
+        wanted = (
+            (number, self._file(number).metadata, group, rows)
+            for number in touched
+            for group, rows in self._touched(number, locations)
+        )
+        yield from ahead(wanted, lambda found: self._take_apart(of_thread, *found), THREADS)
 
     def groups(self, *, columns: Sequence[str] | None = None, start: int = 0) -> Iterator[tuple[int, pa.RecordBatch]]:
         """All rows, dead ones too, a row group at a time: (location of the first, rows).
@@ -159,12 +154,14 @@ class PartReader:
         """metadata: given where a few rows are to be taken; then repeating texts stay dictionaries until they are."""
         path = self._verified[number]
         dictionaries = [] if metadata is None else _dictionaries(metadata, self._schema)
+        # Where a few rows are taken the whole file was hashed a moment ago: its pages need no second look.
+        verify_pages = metadata is None
         try:
             return pq.ParquetFile(
                 path,
                 metadata=metadata,
                 memory_map=True,
-                page_checksum_verification=True,
+                page_checksum_verification=verify_pages,
                 read_dictionary=dictionaries,
             )
         except (pa.ArrowInvalid, OSError) as error:

@@ -13,9 +13,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from differ.executors.writebehind import WriteBehind
 from differ.storage import StoredFile
 from differ.storage.files import HashedFile
-from differ.storage.writebehind import WriteBehind
 
 ROW_GROUP_ROWS = 1 << 17
 ROW_GROUP_BYTES = 64 << 20

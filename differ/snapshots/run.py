@@ -1,6 +1,6 @@
 """A run of index entries: an Arrow IPC file, sorted by key hash, memory-mapped. First the base, then what changes it.
 
-    base     key_hi key_lo row_hi row_lo loc [tolerated...]
+    base     hashes (key_hi key_lo row_hi row_lo) loc [tolerated...]
     delta    the same, and `replaces`: the position of the entry that this one takes the place of, NONE for a new key;
              loc is NONE where the key was deleted
 
@@ -10,6 +10,7 @@ are never in two of them. Source: the sorted runs of LSM trees (O'Neil et al., 1
 
 from __future__ import annotations
 
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,7 +22,7 @@ import pyarrow as pa
 from differ import kernels
 from differ.records.fingerprints import Fingerprints
 from differ.snapshots.bits import Bits, Mask
-from differ.snapshots.entries import column
+from differ.snapshots.entries import column, hashes_of
 from differ.storage import StoredFile, verify
 from differ.storage.ipc import open_ipc
 
@@ -61,8 +62,9 @@ class Run:
         self.ranges: dict[int, IndexRange] = {}
         self.size = 0
         self._lookup: kernels.Lookup | None = None
-        for batch in batches:
-            number = int(column(batch, "key_hi")[0]) >> (64 - bits)
+        for count, batch in enumerate(batches):
+            # An index of an older form is read for its locations only: its hashes are made anew before they are compared.
+            number = int(column(batch, "key_hi")[0]) >> (64 - bits) if "hashes" in schema.names else count
             self.ranges[number] = IndexRange(first + self.size, batch)
             self.size += batch.num_rows
 
@@ -109,16 +111,16 @@ class Run:
         """Slices whose key_hi lies in first..last, ascending; dead entries too."""
         for part in self.ranges.values():
             high = part.column("key_hi")
-            start = int(np.searchsorted(high, np.uint64(first), side="left"))
-            stop = int(np.searchsorted(high, np.uint64(last), side="right"))
+            if high[0] > last or high[-1] < first:
+                continue
+            start, stop = bisect_left(high, np.uint64(first)), bisect_right(high, np.uint64(last))
             if stop > start:
                 yield IndexRange(part.offset + start, part.entries.slice(start, stop - start))
 
     def _match_compiled(self, fingerprints: Fingerprints, alive: Bits | None, seen: Bits) -> Matches:
         if self._lookup is None:
-            names = ("key_hi", "key_lo", "row_hi", "row_lo")
             parts = [
-                kernels.SortedRange(number=number, first=part.offset, **{name: part.column(name) for name in names})
+                kernels.SortedRange(number=number, first=part.offset, hashes=hashes_of(part.entries))
                 for number, part in self.ranges.items()
             ]
             self._lookup = kernels.Lookup(parts, self.bits)
@@ -178,7 +180,7 @@ def open_run(root: Path, file: StoredFile, source: str, *, first: int = 0) -> Ru
 def _probe_range(part: IndexRange, high: Unsigned, low: Unsigned) -> Positions:
     """Positions of sorted keys inside one range; equal high halves are resolved by the low ones."""
     index_high, index_low = part.column("key_hi"), part.column("key_lo")
-    at = np.searchsorted(index_high, high, side="left")
+    at = _searched(index_high, high)
     inside = at < len(index_high)
     clipped = np.where(inside, at, 0)
     same_high = inside & (index_high[clipped] == high)
@@ -192,3 +194,15 @@ def _probe_range(part: IndexRange, high: Unsigned, low: Unsigned) -> Positions:
                 break
             j += 1
     return found
+
+
+def _searched(values: Unsigned, wanted: Unsigned) -> Positions:
+    """`np.searchsorted` without the copy that it makes of a strided array."""
+    low = np.zeros(len(wanted), np.int64)
+    high = np.full(len(wanted), len(values), np.int64)
+    for _ in range(len(values).bit_length()):
+        middle = (low + high) // 2
+        less = (low < high) & (values[np.minimum(middle, len(values) - 1)] < wanted)
+        high = np.where(less | (low >= high), high, middle)
+        low = np.where(less, middle + 1, low)
+    return low

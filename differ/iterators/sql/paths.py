@@ -10,9 +10,7 @@ Invariant: what is parsed is what the driver's rows would have given, value by v
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Callable, Generator, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Generator, Sequence
 from typing import Any, Protocol, TypeVar
 
 import pyarrow as pa
@@ -49,18 +47,3 @@ class FastPath(Protocol):
 
     def abandon(self) -> None:
         """Give up what was not read to its end, without reading on."""
-
-
-def ahead(blocks: Iterator[Block], parse: Callable[[Block], Batch], helpers: int) -> Iterator[Batch]:
-    """What `parse` makes of each block, in order; `helpers` threads parse blocks while the next ones are fetched.
-
-    Raises what `blocks` and `parse` raise. Memory: as many blocks as helpers, one that is fetched and one that is out.
-    """
-    with ThreadPoolExecutor(helpers, thread_name_prefix="differ-parse") as pool:
-        waiting: deque[Future[Batch]] = deque()
-        for block in blocks:
-            waiting.append(pool.submit(parse, block))
-            if len(waiting) > helpers:
-                yield waiting.popleft().result()
-        while waiting:
-            yield waiting.popleft().result()

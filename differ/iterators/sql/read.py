@@ -14,10 +14,11 @@ from typing import Any
 import pyarrow as pa
 
 from differ.errors import RecordError
+from differ.executors.ahead import ahead
 from differ.iterators.contract import Context
 from differ.iterators.sql.errors import mapped
 from differ.iterators.sql.fields import Field, schema_of
-from differ.iterators.sql.paths import FastPath, ahead
+from differ.iterators.sql.paths import FastPath
 from differ.iterators.sql.relation import Relation, statement
 from differ.iterators.sql.snapshot import Snapshot
 
