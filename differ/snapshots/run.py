@@ -63,7 +63,7 @@ class Run:
         self.size = 0
         self._lookup: kernels.Lookup | None = None
         for count, batch in enumerate(batches):
-            # An index of an older form is read for its locations only: its hashes are made anew before any are compared.
+            # An index of an older form is read for its locations only: its hashes are made anew before any is compared.
             number = int(column(batch, "key_hi")[0]) >> (64 - bits) if "hashes" in schema.names else count
             self.ranges[number] = IndexRange(first + self.size, batch)
             self.size += batch.num_rows
