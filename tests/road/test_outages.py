@@ -187,5 +187,10 @@ def test_a_connection_that_ends_in_mid_scan(world: World, store: Store, outage: 
             world.source("things", options=store.options["options"] | {"url": url})
             result = scan_while(world, wire.cut)
             world.source("things", options=store.options["options"])
+        if store.options["iterator"] == "mongodb" and result.status == "unchanged":
+            # After a second's pause the driver looks at its connection, and asks for the next batch on a new one.
+            assert result.rows == ROWS
+            assert world.files() == before
+            return
     assert_nothing_happened(world, result, before)
     assert_next_scan_is_exact(world, store)

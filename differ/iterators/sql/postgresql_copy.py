@@ -19,7 +19,6 @@ from itertools import repeat
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.csv
 import sqlalchemy as sa
 
 from differ.errors import RecordError
@@ -92,12 +91,14 @@ class Copy:
     def _read(self, block: Block, types: Sequence[pa.DataType]) -> list[pa.Array]:
         """The columns of a block. Raises RecordError where they have not as many rows as came."""
         names = [str(index) for index in range(len(types))]
-        table = pyarrow.csv.read_csv(
+        from pyarrow import csv
+
+        table = csv.read_csv(
             pa.BufferReader(block.data),
             # One thread and one piece: the other cores have the server and the comparison.
-            read_options=pyarrow.csv.ReadOptions(column_names=names, use_threads=False, block_size=block.data.size),
-            parse_options=pyarrow.csv.ParseOptions(newlines_in_values=True, ignore_empty_lines=False),
-            convert_options=pyarrow.csv.ConvertOptions(
+            read_options=csv.ReadOptions(column_names=names, use_threads=False, block_size=block.data.size),
+            parse_options=csv.ParseOptions(newlines_in_values=True, ignore_empty_lines=False),
+            convert_options=csv.ConvertOptions(
                 column_types=dict(zip(names, types, strict=True)),
                 null_values=[""],
                 strings_can_be_null=True,
