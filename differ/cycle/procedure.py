@@ -80,8 +80,8 @@ def run_cycles(place: Place, names: Sequence[str], options: RunOptions | None = 
 
 
 def _use_the_system_allocator() -> None:
-    """Batches come and go by the hundred, of the same few sizes. Arrow's own default allocator gives their pages back to
-    the system in between and asks for them anew, which takes a tenth of a scan; whoever chose another one keeps it."""
+    """Batches come and go by the hundred, of a few sizes. Arrow's default allocator gives their pages back in between
+    and asks for them anew, which takes a tenth of a scan; whoever chose another one keeps it."""
     if pa.default_memory_pool().backend_name == "mimalloc":
         pa.set_memory_pool(pa.system_memory_pool())
 

@@ -78,9 +78,15 @@ class SqlSink(StateSink):
                 self._epoch = self._book.take_over(connection)
 
     def load(self) -> Checkpoint | None:
-        """The checkpoint that was committed last."""
-        with self._errors("read the checkpoint"), self._transaction() as connection:
-            return self._book.entry(connection).checkpoint
+        """The checkpoint that was committed last. Where it is one of the stream, no bootstrap is under way: a loading
+        table that is still there was left by a process that ended between the swap and its removal, and goes."""
+        with self._errors("read the checkpoint"):
+            with self._transaction() as connection:
+                stood = self._book.entry(connection).checkpoint
+            if isinstance(stood, StreamCheckpoint):
+                for source in self.context.sources:
+                    self._place.drop_staging(source)
+            return stood
 
     def close(self) -> None:
         """Disconnect."""
