@@ -91,6 +91,7 @@ def in_turns(sides: Sequence[Side], rounds: int, *, say: bool = True) -> dict[st
         for side in sides:
             if side.prepare is not None:
                 side.prepare()
+            os.sync()  # what was written before is no part of what is measured now
             run = measured(side.command, env=side.env)
             runs[side.name].append(run)
             if say:

@@ -15,8 +15,6 @@ from contextlib import AbstractContextManager, ExitStack, suppress
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-import pyarrow as pa
-
 from differ.catalog.commit import commit, hold, hold_hash
 from differ.catalog.locks import source_locks
 from differ.config import SourceSettings
@@ -66,7 +64,6 @@ def run_cycles(place: Place, names: Sequence[str], options: RunOptions | None = 
     unknown source, and InterruptedScanError after cleaning up when it was interrupted.
     """
     chosen = options or RunOptions()
-    _use_the_system_allocator()
     settings = [place.settings.source(name) for name in names]
     try:
         with source_locks(place.catalog, place.locks, names, wait=chosen.wait):
@@ -77,13 +74,6 @@ def run_cycles(place: Place, names: Sequence[str], options: RunOptions | None = 
         raise
     except DifferError as error:
         return [_ended(name, _last_cycle(place, name), "failed", error) for name in names]
-
-
-def _use_the_system_allocator() -> None:
-    """Batches come and go by the hundred, of a few sizes. Arrow's default allocator gives their pages back in between
-    and asks for them anew, which takes a tenth of a scan; whoever chose another one keeps it."""
-    if pa.default_memory_pool().backend_name == "mimalloc":
-        pa.set_memory_pool(pa.system_memory_pool())
 
 
 class _Run:
