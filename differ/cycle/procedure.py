@@ -25,6 +25,7 @@ from differ.executors import Deadline, ReaderThread
 from differ.formats.batch import EventBatch
 from differ.iterators.discovery import find_iterator
 from differ.model import CycleResult
+from differ.records.pandas_later import ask_pandas_later
 from differ.relay.reader import staged_batches
 from differ.storage import seam
 
@@ -63,6 +64,7 @@ def run_cycles(place: Place, names: Sequence[str], options: RunOptions | None = 
     A failure is a result with status `failed` (or `busy`), the error's text and exit code. Raises UsageError for an
     unknown source, and InterruptedScanError after cleaning up when it was interrupted.
     """
+    ask_pandas_later()
     chosen = options or RunOptions()
     settings = [place.settings.source(name) for name in names]
     try:
