@@ -3,7 +3,7 @@
     python benchmarks/sql_scan.py [--scale 1] [--rounds 5] [--only postgresql|mariadb]
 
 It starts its own servers on private ports, with memory for the table. The table's next state has 1 % updates, 0.5 %
-deletes and 0.5 % inserts, as in `main_road`; before each run differ's project is put back to what its first cycle left.
+deletes and 0.5 % inserts (`tpch.py`); before each run differ's project is put back to what its first cycle left.
 
 The peers fetch and decode to exact Arrow types, and keep nothing:
 
@@ -37,9 +37,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 import pyarrow as pa
-from benchmarks.main_road import SCHEDULER_POSTGRESQL as SCHEDULER
-from benchmarks.main_road import _make_data
 
+from benchmarks import tpch
 from benchmarks.rounds import Bar, Side, in_turns, median, report
 from tests.servers import MariaDB, PostgreSQL
 
@@ -52,6 +51,14 @@ COLUMNS = (
     "o_orderkey bigint PRIMARY KEY, o_custkey bigint, o_orderstatus varchar(1), o_totalprice decimal(15,2), "
     "o_orderdate date, o_orderpriority varchar(15), o_clerk varchar(15), o_shippriority int, o_comment varchar(200)"
 )
+SCHEDULER = """\
+version: 1
+sources:
+  orders:
+    iterator: sql
+    options: {url: "env:BENCHMARK_URL", table: orders}
+    key: o_orderkey
+"""
 SELECT = f"SELECT {', '.join(TYPES)} FROM orders"
 LIMIT = 1.3
 BLOCK_BYTES = 8 * 2**20
@@ -79,7 +86,9 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="differ-bench-") as name:
         folder = Path(name)
         folder.chmod(0o755)
-        _make_data(folder, arguments.scale)
+        old, new = tpch.states(tpch.ORDERS, arguments.scale)
+        (folder / "old.parquet").symlink_to(old)
+        (folder / "new.parquet").symlink_to(new)
         for kind, server in (("postgresql", RoomyPostgreSQL), ("mariadb", RoomyMariaDB)):
             if arguments.only in (None, kind):
                 with server() as running:
