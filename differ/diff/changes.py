@@ -21,6 +21,7 @@ import pyarrow as pa
 
 from differ.diff.compare import Comparison, Outcome, duplicate_key
 from differ.diff.encoding import Encoding
+from differ.diff.gathering import CHUNK_BYTES, CHUNK_ROWS, Gathering, gathered
 from differ.diff.images import Stretch, WaitingUpdates, changed_columns
 from differ.errors import DuplicateKeyError
 from differ.records.convert import convert
@@ -38,10 +39,6 @@ from differ.snapshots.partwriter import PartWriter
 from differ.snapshots.run import Positions
 from differ.snapshots.snapshot import Snapshot
 from differ.storage import StoredFile, ensure_folder
-
-CHUNK_ROWS = 1 << 16
-CHUNK_BYTES = 16 << 20
-"""Changed rows are written so many at a time, whatever the batches of the scan hold of them."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -190,7 +187,7 @@ class ChangeWriter:
             return
         assert self._previous is not None  # noqa: S101
         first = 0
-        for before in _gathered(self._previous.rows_at(locations)):
+        for before in gathered(self._previous.rows_at(locations)):
             wanted = locations[first : first + before.num_rows]
             first += before.num_rows
             start, stop = np.searchsorted(stretch.locations, [wanted[0], wanted[-1] + 1])
@@ -295,44 +292,6 @@ class ChangeWriter:
 
     def __exit__(self, *details: object) -> None:
         self._stack.close()
-
-
-class Gathering:
-    """Rows of small batches with their hashes, put together to be written at once."""
-
-    def __init__(self) -> None:
-        self._batches: list[tuple[pa.RecordBatch, Fingerprints]] = []
-        self.rows = self.bytes = 0
-
-    def add(self, rows: pa.RecordBatch, hashes: Fingerprints) -> None:
-        """Keep some rows."""
-        if rows.num_rows:
-            self._batches.append((rows, hashes))
-            self.rows += rows.num_rows
-            self.bytes += rows.nbytes
-
-    def all(self) -> Iterator[tuple[pa.RecordBatch, Fingerprints]]:
-        """All rows, as one batch but for one that alone is large enough; empties the gathering."""
-        batches, self._batches = self._batches, []
-        self.rows = self.bytes = 0
-        small = [item for item in batches if item[0].num_rows < CHUNK_ROWS // 2]
-        if small:
-            hashes = [(item.key_hi, item.key_lo, item.row_hi, item.row_lo) for _, item in small]
-            columns = (np.concatenate(column) for column in zip(*hashes, strict=True))
-            yield pa.concat_batches([rows for rows, _ in small]), Fingerprints(*columns)
-        yield from (item for item in batches if item[0].num_rows >= CHUNK_ROWS // 2)
-
-
-def _gathered(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-    """Small batches put together, up to about CHUNK_ROWS rows."""
-    waiting: list[pa.RecordBatch] = []
-    for batch in batches:
-        waiting.append(batch)
-        if sum(piece.num_rows for piece in waiting) >= CHUNK_ROWS:
-            yield pa.concat_batches(waiting)
-            waiting = []
-    if waiting:
-        yield pa.concat_batches(waiting)
 
 
 def restated(previous: Snapshot, cycle: int, encoding: Encoding, places: Places) -> StoredFile:
