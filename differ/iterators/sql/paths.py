@@ -11,15 +11,12 @@ Invariant: what is parsed is what the driver's rows would have given, value by v
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Sequence
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol
 
 import pyarrow as pa
 
 BLOCK_BYTES = 8 * 2**20
 """A block ends with the row that passes this size, however few its rows are."""
-
-Block = TypeVar("Block")
-Batch = TypeVar("Batch")
 
 
 class FastPath(Protocol):
