@@ -222,6 +222,10 @@ def _run(name: str, *arguments: Any) -> list[str]:
 def run_cycle(source: str, project: str) -> None:
     """One cycle of differ."""
     import differ
+    import differ.config.loading
+    import differ.cycle.procedure
+    import differ.iterators.files.plugin
+    import differ.project  # all that a cycle would import when it is first asked for
 
     start = time.perf_counter()
     with differ.open(project) as opened:

@@ -36,7 +36,7 @@ from differ.snapshots.index import Index
 from differ.snapshots.manifest import Manifest, Part, Removed, write_manifest
 from differ.snapshots.parts import PartReader
 from differ.snapshots.partwriter import PartWriter
-from differ.snapshots.run import Positions
+from differ.snapshots.run import Positions, Unsigned
 from differ.snapshots.snapshot import Snapshot
 from differ.storage import StoredFile, ensure_folder
 
@@ -88,6 +88,7 @@ class ChangeWriter:
             self._schema.arrow,
             places.spill,
             locations=previous.manifest.part_rows if previous is not None else 0,
+            locate=self._locations,
             budget_bytes=budget_bytes,
         )
         self._inserted = Gathering()
@@ -98,17 +99,18 @@ class ChangeWriter:
         count = len(outcome.inserts)
         if count == batch.num_rows:
             self._inserted.add(self._taken(batch, None), hashes)
+        elif len(outcome.updates) == batch.num_rows:
+            self._waiting.add(self._taken(batch, None), hashes, outcome.positions)
         elif count or len(outcome.updates):
             rows = self._taken(batch, np.concatenate([outcome.inserts, outcome.updates]))
             self._inserted.add(rows.slice(0, count), hashes.take(outcome.inserts))
-            self._wait(rows.slice(count), hashes.take(outcome.updates), outcome.positions)
+            self._waiting.add(rows.slice(count), hashes.take(outcome.updates), outcome.positions)
         if self._inserted.rows >= CHUNK_ROWS or self._inserted.bytes >= CHUNK_BYTES:
             self._write_inserted()
 
-    def _wait(self, rows: pa.RecordBatch, hashes: Fingerprints, positions: Positions) -> None:
-        if rows.num_rows:
-            assert self._index is not None  # noqa: S101
-            self._waiting.add(rows, hashes, self._index.gather(positions, "loc"), positions)
+    def _locations(self, positions: Positions) -> Unsigned:
+        assert self._index is not None  # noqa: S101
+        return self._index.gather(positions, "loc")
 
     def _write_inserted(self) -> None:
         for rows, hashes in self._inserted.all():
@@ -176,7 +178,7 @@ class ChangeWriter:
         if not self._rebase:
             self._forget(deleted)
         needs_deleted = self._emit or removed_keys is not None
-        gone = np.sort(self._index.gather(deleted if needs_deleted else deleted[:0], "loc").astype(np.int64))
+        gone = np.sort(self._locations(deleted if needs_deleted else deleted[:0]).astype(np.int64))
         for stretch in self._waiting.stretches():
             start, stop = np.searchsorted(gone, [stretch.start, stretch.stop])
             self._write_stretch(stretch, gone[start:stop], removed_keys)
@@ -191,10 +193,13 @@ class ChangeWriter:
             wanted = locations[first : first + before.num_rows]
             first += before.num_rows
             start, stop = np.searchsorted(stretch.locations, [wanted[0], wanted[-1] + 1])
-            is_update = np.isin(wanted, stretch.locations[start:stop], assume_unique=True)
-            self._write_updates(stretch, int(start), int(stop), before.filter(pa.array(is_update)))
-            if self._emit and not is_update.all():
-                self._segment("delete").write(before=before.filter(pa.array(~is_update)))
+            if stop - start == len(wanted):
+                self._write_updates(stretch, int(start), int(stop), before)
+            else:
+                is_update = np.isin(wanted, stretch.locations[start:stop], assume_unique=True)
+                self._write_updates(stretch, int(start), int(stop), before.filter(pa.array(is_update)))
+                if self._emit:
+                    self._segment("delete").write(before=before.filter(pa.array(~is_update)))
             if removed_keys is not None:
                 removed_keys.write(before.select(list(self._before_schema.key)))
 

@@ -6,7 +6,7 @@ after images wait in the meantime: in memory up to a budget, beyond that in file
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,10 +21,11 @@ from differ.records.keytext import key_texts
 from differ.records.types import Schema
 from differ.records.views import fixed_values, flags
 from differ.snapshots.bits import Places
+from differ.snapshots.partwriter import ROW_GROUP_ROWS
 from differ.snapshots.run import Unsigned
 from differ.storage.spill import Buckets
 
-_EXTRA = ("key_hi", "key_lo", "row_hi", "row_lo", "loc", "position")
+_EXTRA = ("key_hi", "key_lo", "row_hi", "row_lo", "position", "loc")
 _BUCKETS = 64
 
 
@@ -47,28 +48,40 @@ class Stretch:
 
 
 class WaitingUpdates:
-    """Updated rows with their hashes, old locations and index positions, handed out by ascending location."""
+    """Updated rows with their hashes and index positions, handed out by ascending old location.
 
-    def __init__(self, schema: pa.Schema, folder: Path, *, locations: int, budget_bytes: int) -> None:
+    locations: how many there are; locate: the old locations of some index positions, asked for many at once.
+    """
+
+    def __init__(
+        self,
+        schema: pa.Schema,
+        folder: Path,
+        *,
+        locations: int,
+        locate: Callable[[Places], Unsigned],
+        budget_bytes: int,
+    ) -> None:
         extra = [pa.field(f"\0{name}", pa.uint64()) for name in _EXTRA]
         self._schema = pa.schema([*schema, *extra])
+        self._unlocated = pa.schema([*schema, *extra[:-1]])
         self._rows_schema = schema
+        self._locate = locate
         self._locations = locations
-        self._width = locations // _BUCKETS + 1
+        # Whole row groups, which would be decoded by two buckets otherwise.
+        self._width = ROW_GROUP_ROWS * max(1, -(-locations // (_BUCKETS * ROW_GROUP_ROWS)))
         self._budget_bytes = budget_bytes
         self._pending: list[pa.RecordBatch] = []
         self._pending_bytes = 0
         self._spilled = Buckets(folder, "updates", self._schema)
 
-    def add(self, rows: pa.RecordBatch, hashes: Fingerprints, locations: Unsigned, positions: Places) -> None:
+    def add(self, rows: pa.RecordBatch, hashes: Fingerprints, positions: Places) -> None:
         """Keep some rows; everything is aligned."""
         if not rows.num_rows:
             return
-        extra = [
-            hashes.key_hi, hashes.key_lo, hashes.row_hi, hashes.row_lo, locations, positions.astype(np.uint64)
-        ]  # fmt: skip
+        extra = [hashes.key_hi, hashes.key_lo, hashes.row_hi, hashes.row_lo, positions.astype(np.uint64)]
         columns = [*rows.columns, *(pa.array(values) for values in extra)]
-        batch = pa.RecordBatch.from_arrays(columns, schema=self._schema)
+        batch = pa.RecordBatch.from_arrays(columns, schema=self._unlocated)
         self._pending.append(batch)
         self._pending_bytes += batch.nbytes
         if self._pending_bytes > self._budget_bytes:
@@ -77,7 +90,8 @@ class WaitingUpdates:
     def stretches(self) -> Iterator[Stretch]:
         """All of them, in stretches that cover every location once; can be walked once."""
         if not self._spilled:
-            yield self._ordered(0, self._locations, self._pending)
+            pending, self._pending = self._pending, []
+            yield self._ordered(0, self._locations, [self._located(pending)] if pending else [])
             return
         self._spill()
         self._spilled.close()
@@ -93,11 +107,17 @@ class WaitingUpdates:
         order = np.argsort(found["loc"])
         hashes = Fingerprints(*(found[name][order] for name in _EXTRA[:4]))
         rows = pa.RecordBatch.from_arrays(merged.columns[: len(self._rows_schema)], schema=self._rows_schema)
-        locations, positions = (found[name][order].astype(np.int64) for name in _EXTRA[4:])
+        positions, locations = (found[name][order].astype(np.int64) for name in _EXTRA[4:])
         return Stretch(start, stop, rows, order, hashes, locations, positions)
 
+    def _located(self, pending: list[pa.RecordBatch]) -> pa.RecordBatch:
+        merged = pa.concat_batches(pending)
+        positions = fixed_values(merged.column("\0position")).astype(np.int64)
+        columns = [*merged.columns, pa.array(self._locate(positions))]
+        return pa.RecordBatch.from_arrays(columns, schema=self._schema)
+
     def _spill(self) -> None:
-        for pending in self._pending:
+        for pending in (self._located([batch]) for batch in self._pending):
             buckets = fixed_values(pending.column("\0loc")) // np.uint64(self._width)
             order = np.argsort(buckets, kind="stable")
             batch = pending.take(pa.array(order))

@@ -125,7 +125,7 @@ class PartReader:
         """A row group, or some rows of it."""
         try:
             table = file.read_row_group(group, columns=schema.names, use_threads=rows is None)
-            if rows is not None:
+            if rows is not None and len(rows) < table.num_rows:
                 table = table.take(rows)
         except (pa.ArrowInvalid, OSError) as error:
             raise CorruptionError(f"read {self._what}: {error}", hint=CHECK_HINT) from error

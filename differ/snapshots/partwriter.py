@@ -109,6 +109,7 @@ class PartWriter:
             write_statistics=[field.name for field in self._schema if not _is_text(field.type)],
             write_page_checksum=True,
             store_schema=True,
+            store_decimal_as_integer=True,
         )
 
     def _close_file(self) -> None:
