@@ -32,10 +32,6 @@ if TYPE_CHECKING:
 
 __all__ = ["fit", "to_arrow", "to_batches", "unify"]
 
-ARROW_ROWS = 1 << 17
-BATCH_BYTES = 32 << 20
-"""What is in Arrow already is taken in larger pieces, where its rows are not wide."""
-
 _ARROW_ERRORS = (pa.ArrowInvalid, pa.ArrowNotImplementedError, pa.ArrowTypeError)
 
 
@@ -65,12 +61,9 @@ def to_arrow(
 def to_batches(
     batch: Any, *, source: str, types: Mapping[str, LogicalType], rows: int = 65_536, dictionaries: bool = False
 ) -> Iterator[pa.RecordBatch]:
-    """The same in pieces of at most `rows`, so that one huge table costs no second copy of itself; an Arrow table or
-    batch of up to ARROW_ROWS and BATCH_BYTES is one piece."""
-    if isinstance(batch, pa.RecordBatch | pa.Table):
-        count = batch.num_rows
-        rows = max(rows, ARROW_ROWS) if batch.nbytes <= BATCH_BYTES else rows
-    else:
+    """The same in pieces of at most `rows`, so that one huge table costs no second copy of itself."""
+    count = batch.num_rows if isinstance(batch, pa.RecordBatch | pa.Table) else None
+    if count is None:
         count = len(batch) if hasattr(batch, "__len__") else 0
     if count <= rows:
         yield to_arrow(batch, source=source, types=types, dictionaries=dictionaries)

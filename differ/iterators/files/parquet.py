@@ -19,7 +19,6 @@ from differ.errors import RecordError, SchemaDriftError, SourceError
 from differ.iterators.contract import Batch, Context
 from differ.iterators.files.place import Place, reading
 from differ.records.arrow import column_of
-from differ.records.normalize import ARROW_ROWS, BATCH_BYTES
 from differ.records.types import NULL, Column, LogicalType, Schema
 
 SPLIT_BYTES = 256 * 1024 * 1024
@@ -83,9 +82,8 @@ class Parquet:
         footer = next(footer for footer in self._footers if footer.place == split.place)
         with _opened(split.place, [name for name in footer.repeating if name in names]) as file:
             for groups in _portions(file.metadata, split, self._ctx.batch_rows):
-                rows = _batch_rows(file.metadata, groups, self._ctx.batch_rows)
                 with reading(split.place):
-                    batches = iter(file.iter_batches(rows, row_groups=groups, columns=names))
+                    batches = iter(file.iter_batches(self._ctx.batch_rows, row_groups=groups, columns=names))
                 while (batch := _next(batches, split.place)) is not None:
                     self._ctx.check_cancelled()
                     yield batch.select(names)
@@ -214,14 +212,6 @@ def _portions(metadata: pq.FileMetaData, split: RowGroups, rows: int) -> Iterato
             groups, held = [], 0
     if groups:
         yield groups
-
-
-def _batch_rows(metadata: pq.FileMetaData, groups: Sequence[int], rows: int) -> int:
-    """The rows of a batch: those of the row groups as a whole where they are few and small, which costs least."""
-    found = [metadata.row_group(index) for index in groups]
-    held = sum(group.num_rows for group in found)
-    small = sum(group.total_byte_size for group in found) <= BATCH_BYTES
-    return held if held <= ARROW_ROWS and small else rows
 
 
 def _next(batches: Iterator[pa.RecordBatch], place: Place) -> pa.RecordBatch | None:
