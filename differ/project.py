@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any
 
 from differ.catalog import Catalog
 from differ.catalog.catalog import now
-from differ.catalog.consumers import Consumers
 from differ.catalog.locks import source_locks
 from differ.config import Settings
 from differ.cycle import Place, approve, reject, run_cycles
@@ -28,6 +27,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from differ.catalog.consumer_entries import ConsumerEntry
+    from differ.catalog.consumers import Consumers
     from differ.cycle.care import Mending
     from differ.cycle.check import Finding
     from differ.formats.batch import EventBatch

@@ -93,13 +93,15 @@ class CatalogReader:
         commit_id: str | None = None,
         whole: bool = False,
         limit: int | None = None,
+        skip: int | None = None,
     ) -> list[CycleEntry]:
         """Cycles, newest first, of one source or all, with one of these statuses, of one commit.
 
-        whole: only those whose files are kept. Cost: one row each; the committed ones are as many as there ever were.
+        whole: only those whose files are kept. skip: without the newest so many. Cost: one row each; the committed ones
+        are as many as there ever were.
         """
         table = tables.cycles
-        query = select(table).order_by(table.c.cycle.desc(), table.c.source).limit(limit)
+        query = select(table).order_by(table.c.cycle.desc(), table.c.source).limit(limit).offset(skip)
         if source is not None:
             query = query.where(table.c.source == source)
         if status:

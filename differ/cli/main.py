@@ -66,7 +66,8 @@ SECTIONS = {
     },
 }
 
-GC_THRESHOLDS = (100_000, 20, 20)
+GC_THRESHOLDS = (200_000, 20, 20)
+"""The first is more than what all imports of a scan make, so that a short command never looks for garbage."""
 
 
 @click.group(
@@ -92,7 +93,7 @@ def main() -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
-    code = run(sys.argv[1:])
+    code = run(sys.argv[1:], alone=True)
     if threading.active_count() > 1:
         # A plugin left a thread behind that may never end; Python would wait for those of a thread pool.
         logging.shutdown()
@@ -101,9 +102,12 @@ def main() -> None:
     sys.exit(code)
 
 
-def run(arguments: Sequence[str]) -> int:
-    """Run one command and return its exit code; everything that goes wrong is told."""
-    session = Session(as_json=_asks_for_json(arguments))
+def run(arguments: Sequence[str], *, alone: bool = False) -> int:
+    """Run one command and return its exit code; everything that goes wrong is told.
+
+    alone: whether the process does nothing else.
+    """
+    session = Session(as_json=_asks_for_json(arguments), alone=alone)
     with session.interrupts.installed():
         try:
             code = _invoke(arguments, session)

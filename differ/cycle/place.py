@@ -11,13 +11,11 @@ from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from differ.catalog import Catalog, CycleEntry, SourceEntry
 from differ.catalog.catalog import now
-from differ.catalog.consumer_entries import ConsumerEntry
-from differ.catalog.consumers import Consumers, consumers_url
 from differ.catalog.entries import StagedSums
-from differ.catalog.pins import Pin, live, pinned_cycles
 from differ.config import Settings
 from differ.diff.changes import Places
 from differ.errors import CorruptionError, StorageError, UsageError
@@ -25,6 +23,11 @@ from differ.relay.retention import expired, let_go
 from differ.snapshots.manifest import Manifest, read_manifest
 from differ.snapshots.snapshot import Snapshot, not_kept
 from differ.storage import remove_file, remove_tree, seam
+
+if TYPE_CHECKING:
+    from differ.catalog.consumer_entries import ConsumerEntry
+    from differ.catalog.consumers import Consumers
+    from differ.catalog.pins import Pin
 
 log = logging.getLogger(__name__)
 _FOLDER = re.compile(r"cycle-\d{8,}-(?P<mark>[0-9a-f]{8})-[0-9a-f]{4}")
@@ -58,6 +61,8 @@ class Place:
     @cached_property
     def consumers(self) -> Consumers:
         """The consumers' database; nothing is made before the first consumer or pin."""
+        from differ.catalog.consumers import Consumers, consumers_url
+
         return Consumers(consumers_url(self.settings.storage.catalog, self.state))
 
     @cached_property
@@ -134,6 +139,8 @@ class Place:
         snapshots, forgotten = self._past(source)
         seam.at("retire.planned")
         if old or snapshots:
+            from differ.catalog.pins import pinned_cycles
+
             # What is past was found before the claims are read: whoever comes later claims the present alone.
             with self._claimed(moment, below=old.last_scn if old else 0) as (pins, behind):
                 seam.at("retire.claimed")
@@ -149,8 +156,8 @@ class Place:
         """The cycles whose snapshots are past `snapshots.keep`, and those without a snapshot that are past counting."""
         keep = self.settings.source(source).snapshots.keep if source in self.settings.sources else 1
         committed = self.catalog.cycles(source, status=["committed"], whole=True)
-        ended = self.catalog.cycles(source, status=["unchanged", "failed", "rejected", "superseded"])
-        past = ended[ENDED_CYCLES_KEPT:]
+        ended = ["unchanged", "failed", "rejected", "superseded"]
+        past = self.catalog.cycles(source, status=ended, skip=ENDED_CYCLES_KEPT)
         # A source that was unchanged in the window of a group is part of what the window's chain was taken over.
         chained = {window.commit_id for window in self.catalog.windows()} if past else set()
         forgotten = [entry.cycle for entry in past if entry.commit_id not in chained]
@@ -162,6 +169,8 @@ class Place:
         if not self.consumers.exists():
             yield [], []
             return
+        from differ.catalog.pins import live
+
         with self.consumers.writing() as connection:
             yield live(connection, moment), self.consumers.laggards(connection, below)
 

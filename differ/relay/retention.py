@@ -17,16 +17,19 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import TYPE_CHECKING
 
 from sqlalchemy import Connection, select
 
 from differ.catalog import Catalog, StreamEntry, tables
-from differ.catalog.consumer_entries import ConsumerEntry
 from differ.catalog.entries import to_text
 from differ.catalog.reading import read_stream
 from differ.catalog.standing import Floor, read_floors
 from differ.config import RetentionSettings
-from differ.formats.cursor import Cursor
+
+if TYPE_CHECKING:
+    from differ.catalog.consumer_entries import ConsumerEntry
+    from differ.formats.cursor import Cursor
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,11 +9,10 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from differ.errors import CorruptionError
 from differ.executors.ahead import ahead
@@ -21,6 +20,9 @@ from differ.snapshots.bits import Places
 from differ.snapshots.manifest import Part
 from differ.storage import verify
 from differ.storage.files import CHECK_HINT
+
+if TYPE_CHECKING:
+    import pyarrow.parquet as pq
 
 OPEN_FILES = 32
 """How many parts a reader keeps open at most; a snapshot may have hundreds."""
@@ -152,6 +154,8 @@ class PartReader:
 
     def _opened(self, number: int, metadata: pq.FileMetaData | None = None) -> pq.ParquetFile:
         """metadata: given where a few rows are to be taken; then repeating texts stay dictionaries until they are."""
+        import pyarrow.parquet as pq  # A scan that finds no change opens no part.
+
         path = self._verified[number]
         dictionaries = [] if metadata is None else _dictionaries(metadata, self._schema)
         # Where a few rows are taken the whole file was hashed a moment ago: its pages need no second look.

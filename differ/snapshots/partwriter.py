@@ -8,14 +8,17 @@ from __future__ import annotations
 
 from pathlib import Path
 from types import TracebackType
+from typing import TYPE_CHECKING
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from differ.executors.writebehind import WriteBehind
 from differ.storage import StoredFile
 from differ.storage.files import HashedFile
+
+if TYPE_CHECKING:
+    import pyarrow.parquet as pq
 
 ROW_GROUP_ROWS = 1 << 17
 ROW_GROUP_BYTES = 64 << 20
@@ -99,6 +102,8 @@ class PartWriter:
             self._close_file()
 
     def _open(self, group: list[pa.RecordBatch]) -> None:
+        import pyarrow.parquet as pq  # A scan that finds no change writes no part.
+
         self._file = HashedFile(self._folder / f"{self._stem}-{self._first_number + len(self._files):05d}.parquet")
         self._file_rows = 0
         self._writer = pq.ParquetWriter(

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -13,20 +14,29 @@ HEAVY = (
     "pandas", "rich", "fastavro", "pymongo", "fastapi", "uvicorn", "starlette", "urllib3", "prometheus_client",
     "apscheduler", "psycopg", "MySQLdb", "pymysql", "duckdb", "confluent_kafka", "nats", "pyarrow.dataset",
     "pyarrow.csv", "differ.server", "differ.client", "differ.sinks", "differ.schedule", "differ.formats.avro",
-    "differ.cycle.care",
+    "differ.cycle.care", "differ.iterators.sql.postgresql", "differ.iterators.sql.mariadb",
+    "differ.iterators.sql.postgresql_sums", "differ.iterators.sql.mariadb_sums", "differ.iterators.sql.generic",
 )  # fmt: skip
+UNCHANGED = ("pyarrow.parquet", "differ.catalog.consumers", "differ.catalog.pins")
+"""What a scan that finds no change does without, besides."""
 PROGRAM = """
-import sys
-from differ.cli.main import run
-assert run(sys.argv[2:]) == 0
-print([name for name in sys.argv[1].split() if name in sys.modules], file=sys.stderr)
+import gc, sys
+from differ.cli.main import main
+names, sys.argv = sys.argv[1].split(), ["differ", *sys.argv[2:]]
+looks = sum(generation["collections"] for generation in gc.get_stats())
+try:
+    main()
+except SystemExit as end:
+    assert end.code == 0
+looks = sum(generation["collections"] for generation in gc.get_stats()) - looks
+print([name for name in names if name in sys.modules] + ["gc"] * looks, file=sys.stderr)
 """
 
 
-def heavy(shop: Shop, *arguments: str) -> list[str]:
-    """What of HEAVY a command has imported, besides printing its result."""
+def heavy(shop: Shop, *arguments: str, besides: Sequence[str] = ()) -> list[str]:
+    """What of HEAVY, or besides, a command has imported, and "gc" for each look for garbage."""
     # Where nothing was compiled, polars hashes.
-    names = (*HEAVY, "polars") if kernels.LOADED else HEAVY
+    names = (*HEAVY, *besides, "polars") if kernels.LOADED else (*HEAVY, *besides)
     command = [sys.executable, "-c", PROGRAM, " ".join(names), *arguments, "--project", str(shop.folder)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
     found: list[str] = eval(done.stderr.splitlines()[-1])
@@ -48,7 +58,7 @@ def wide(tmp_path: Path) -> Shop:
     return shop
 
 
-def test_a_scan_imports_neither_pandas_nor_what_other_commands_need(wide: Shop) -> None:
+def test_a_scan_neither_imports_what_others_need_nor_looks_for_garbage(wide: Shop) -> None:
     for statement, status in (
         ("SELECT 1", "committed"),
         ("SELECT 1", "unchanged"),
@@ -57,9 +67,36 @@ def test_a_scan_imports_neither_pandas_nor_what_other_commands_need(wide: Shop) 
         ("SELECT 1", "unchanged"),
     ):
         wide.sql(statement)
-        assert heavy(wide, "scan", "--source", "orders", "-q") == [], statement
+        besides = UNCHANGED if status == "unchanged" else ()
+        assert heavy(wide, "scan", "--source", "orders", "-q", besides=besides) == [], statement
         assert wide.ok("status", "--json").document["sources"][0]["status"] == status
     assert heavy(wide, "status") == []
+
+
+LEFT_OPEN = """
+from differ.iterators import iterator
+
+log = open("read.log", "w")
+
+class Told:
+    def __init__(self):
+        self.file, self.me = open("told.log", "w"), self
+
+told = Told()
+
+@iterator(key="id", consistent=True)
+def telling(ctx):
+    log.write("one row")
+    told.file.write("one row")
+    yield [{"id": 1}]
+"""
+
+
+def test_what_a_plugin_leaves_open_is_written_at_the_end(shop: Shop) -> None:
+    shop.plugin("telling", LEFT_OPEN)
+    shop.configure({"telling": {"iterator": "telling"}})
+    assert shop.call("scan", "--source", "telling").code == 0
+    assert [(shop.folder / name).read_text() for name in ("read.log", "told.log")] == ["one row", "one row"]
 
 
 FRAMES = """

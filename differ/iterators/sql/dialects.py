@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 import sqlalchemy as sa
 
@@ -83,17 +83,20 @@ def parse_url(source: str, text: str) -> sa.URL:
 
 def dialect_of(url: sa.URL) -> Dialect:
     """The object that reads this kind of database."""
-    from differ.iterators.sql.generic import Generic
-    from differ.iterators.sql.mariadb import MariaDB
-    from differ.iterators.sql.postgresql import PostgreSQL
-    from differ.iterators.sql.sqlite import SQLite
+    match url.drivername.partition("+")[0]:
+        case "sqlite":
+            from differ.iterators.sql.sqlite import SQLite
 
-    kinds: dict[str, type[Any]] = {
-        "sqlite": SQLite,
-        "postgresql": PostgreSQL,
-        "postgres": PostgreSQL,
-        "mysql": MariaDB,
-        "mariadb": MariaDB,
-    }
-    dialect: Dialect = kinds.get(url.drivername.partition("+")[0], Generic)()
-    return dialect
+            return SQLite()
+        case "postgresql" | "postgres":
+            from differ.iterators.sql.postgresql import PostgreSQL
+
+            return PostgreSQL()
+        case "mysql" | "mariadb":
+            from differ.iterators.sql.mariadb import MariaDB
+
+            return MariaDB()
+        case _:
+            from differ.iterators.sql.generic import Generic
+
+            return Generic()

@@ -194,8 +194,14 @@ def _sums(basis: str, shift: int, found: Sequence[Any]) -> RangeSums | str:
 
 
 def _dialect(name: str) -> SumsDialect | None:
-    from differ.iterators.sql.mariadb_sums import MariaDBSums
-    from differ.iterators.sql.postgresql_sums import PostgreSQLSums
+    match name:
+        case "postgresql":
+            from differ.iterators.sql.postgresql_sums import PostgreSQLSums
 
-    kinds: dict[str, type[Any]] = {"postgresql": PostgreSQLSums, "mysql": MariaDBSums, "mariadb": MariaDBSums}
-    return kinds[name]() if name in kinds else None
+            return PostgreSQLSums()
+        case "mysql" | "mariadb":
+            from differ.iterators.sql.mariadb_sums import MariaDBSums
+
+            return MariaDBSums()
+        case _:
+            return None
