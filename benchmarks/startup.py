@@ -46,6 +46,7 @@ from differ.records.pandas_later import ask_pandas_later
 ask_pandas_later()
 for name in json.load(open(sys.argv[1])):
     importlib.import_module(name)
+gc.freeze()  # as the command does
 print(json.dumps({"seconds": time.perf_counter() - start}))
 """
 PYTHON, HELP, IMPORT, SCAN = "an empty Python", "differ --help", "the imports of a scan", "differ scan, no change"
