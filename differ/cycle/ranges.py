@@ -29,7 +29,7 @@ from differ.cycle.ground import Ground
 from differ.cycle.place import Place
 from differ.diff.compare import Comparison
 from differ.diff.encoding import Encoding
-from differ.diff.ranges import read_sums, unread, write_sums
+from differ.diff.ranges import KeyedState, read_sums, write_sums
 from differ.errors import CorruptionError, IteratorError
 from differ.executors import ReaderThread
 from differ.iterators.ranges import KeyRanges, RangeSums, range_rows_for
@@ -105,7 +105,10 @@ class RangePlan:
         except CorruptionError as error:
             log.warning("source=%s: %s; all rows are read instead", source, error.message)
             return "the kept checksums are damaged"
-        found = thread.call(lambda: scan.sums(before))
+        asked = thread.start(lambda: scan.sums(before))
+        with self._ground.old.reading():
+            state = KeyedState(self._ground.old)
+        found = asked()
         if isinstance(found, str):
             return found
         dirty = found.moved(before)
@@ -114,7 +117,7 @@ class RangePlan:
         if rows > self._limits.moved_max * max(found.rows, before.rows):
             return f"{rows} rows lie in ranges that moved, past {self._limits.moved_max:.0%} (checksum.moved_max)"
         with self._ground.old.reading():
-            self._unread = unread(self._ground.old, before, dirty)
+            self._unread = state.unread(before, dirty)
         if self._unread is None:
             log.warning("source=%s: the kept checksums do not count the rows of the state", source)
             return "the kept checksums do not count the rows of the state"

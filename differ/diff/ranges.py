@@ -52,22 +52,44 @@ def read_sums(root: Path, file: StoredFile, source: str) -> RangeSums:
         raise CorruptionError(f"read {what}: {path}: {error!r}", hint=CHECK_HINT) from error
 
 
-def unread(snapshot: Snapshot, sums: RangeSums, dirty: Ids) -> Mask | None:
-    """By location: whether the row is alive and lies in none of the `dirty` ranges, of the width that `sums` have.
+class KeyedState:
+    """The rows of a state by the range of their key. Making one opens the index and verifies the parts, which needs no
+    sums: the server is asked for them meanwhile.
 
-    None where the state has more or fewer such rows than the sums say. Cost: reads one key column of the state, and
-    only the index where nothing is dirty.
+    Memory: a byte a row.
     """
-    expected = sums.rows - sums.count(dirty)
-    if not len(dirty):
+
+    def __init__(self, snapshot: Snapshot) -> None:
+        self._snapshot = snapshot
+        self._key = snapshot.schema.key[0]
+        self._spans = snapshot.parts.spans(self._key)
         alive = snapshot.index.live(snapshot.manifest.part_rows)
-        everything: Mask = np.ones(snapshot.manifest.part_rows, dtype=bool) if alive is None else alive
-        return everything if snapshot.rows == expected else None
-    key = snapshot.schema.key[0]
-    clean: Mask = np.zeros(snapshot.manifest.part_rows, dtype=bool)
-    for locations, batch in snapshot.located(columns=[key]):
-        ids = fixed_values(batch.column(key).cast(pa.int64())) >> sums.shift
-        at = np.searchsorted(dirty, ids)
-        at[at == len(dirty)] = 0
-        clean[locations] = dirty[at] != ids
-    return clean if int(np.count_nonzero(clean)) == expected else None
+        self._alive: Mask = np.ones(snapshot.manifest.part_rows, dtype=bool) if alive is None else alive
+
+    def unread(self, sums: RangeSums, dirty: Ids) -> Mask | None:
+        """By location: whether the row is alive and lies in none of the `dirty` ranges, of the width that `sums` have.
+
+        None where the state has more or fewer such rows than the sums say. Cost: reads the key column of the row groups
+        whose least and greatest key are around a dirty range.
+        """
+        clean = self._alive.copy()
+        for span in self._spans:
+            if not len(dirty) or (span.values is not None and _none_within(dirty, span.values, sums.shift)):
+                continue
+            here = slice(span.first, span.first + span.rows)
+            if clean[here].any():
+                keys = self._snapshot.parts.group_at(span.first, columns=[self._key]).column(self._key)
+                clean[here] &= ~_among(fixed_values(keys.cast(pa.int64())) >> sums.shift, dirty)
+        return clean if int(np.count_nonzero(clean)) == sums.rows - sums.count(dirty) else None
+
+
+def _none_within(dirty: Ids, values: tuple[int, int], shift: int) -> bool:
+    """Whether no dirty range lies between these two keys."""
+    return bool(np.searchsorted(dirty, values[0] >> shift) == np.searchsorted(dirty, values[1] >> shift, side="right"))
+
+
+def _among(ids: Ids, dirty: Ids) -> Mask:
+    at = np.searchsorted(dirty, ids)
+    at[at == len(dirty)] = 0
+    found: Mask = dirty[at] == ids
+    return found

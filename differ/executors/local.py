@@ -63,12 +63,21 @@ class ReaderThread:
 
     def call(self, function: Callable[[], Item]) -> Item:
         """Run a function in the thread and return what it returns; raises what it raises, or ScanTimeoutError."""
-        return next(iter(self.stream(lambda: iter([function()]))))
+        return self.start(function)()
+
+    def start(self, function: Callable[[], Item]) -> Callable[[], Item]:
+        """Have the thread run a function, and go on; what is returned waits for its result, as `call` does."""
+        items: queue.Queue[Any] = queue.Queue(maxsize=QUEUED_BATCHES)
+        self._tasks.put(lambda: self._walk(lambda: iter([function()]), items))
+        return lambda: next(self._given(items))
 
     def stream(self, make: Callable[[], Iterable[Item]]) -> Iterator[Item]:
         """The items of an iterable that is made and walked in the thread, at most QUEUED_BATCHES ahead."""
         items: queue.Queue[Any] = queue.Queue(maxsize=QUEUED_BATCHES)
         self._tasks.put(lambda: self._walk(make, items))
+        yield from self._given(items)
+
+    def _given(self, items: queue.Queue[Any]) -> Iterator[Any]:
         while True:
             item = self._next(items)
             if item is _END:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,6 +29,15 @@ OPEN_FILES = 32
 """How many parts a reader keeps open at most; a snapshot may have hundreds."""
 THREADS = 2
 """How many row groups are decoded at once where the rows of many are wanted."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Span:
+    """A row group: the location of its first row, its rows, and between which values a column lies; None: unknown."""
+
+    first: int
+    rows: int
+    values: tuple[int, int] | None
 
 
 class PartReader:
@@ -92,6 +102,22 @@ class PartReader:
                 if end > start:
                     yield first, self._read_group(file, group, schema)
                 first = end
+
+    def group_at(self, first: int, *, columns: Sequence[str] | None = None) -> pa.RecordBatch:
+        """The rows, dead ones too, of the row group that begins at this location."""
+        return next(self.groups(columns=columns, start=first))[1]
+
+    def spans(self, column: str) -> list[Span]:
+        """Every row group with the least and greatest value of an integer column, as the footers say it. Opens, and so
+        verifies, all parts; decodes nothing."""
+        found = []
+        for number, part in enumerate(self._parts):
+            metadata, first = self._file(number).metadata, part.first_row
+            for group in range(metadata.num_row_groups):
+                meta = metadata.row_group(group)
+                found.append(Span(first=first, rows=meta.num_rows, values=_values(meta, column)))
+                first += meta.num_rows
+        return found
 
     def close(self) -> None:
         """Close the files."""
@@ -180,3 +206,13 @@ def _dictionaries(metadata: pq.FileMetaData, schema: pa.Schema) -> list[str]:
     chunks = {group.column(number).path_in_schema: group.column(number) for number in range(group.num_columns)}
     texts = [field.name for field in schema if pa.types.is_string(field.type) or pa.types.is_binary(field.type)]
     return [name for name in texts if name in chunks and chunks[name].has_dictionary_page]
+
+
+def _values(group: Any, column: str) -> tuple[int, int] | None:
+    chunks = [group.column(number) for number in range(group.num_columns)]
+    named = [chunk for chunk in chunks if chunk.path_in_schema == column]
+    # A field of a struct has the path that a column with a dot in its name has.
+    statistics = named[0].statistics if len(named) == 1 else None
+    if statistics is None or not statistics.has_min_max:
+        return None
+    return int(statistics.min), int(statistics.max)

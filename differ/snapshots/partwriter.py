@@ -25,6 +25,8 @@ ROW_GROUP_BYTES = 64 << 20
 PART_BYTES = 512 << 20
 DICTIONARY_SHARE = 0.3
 """A column is dictionary-encoded where at most this share of the values of a row group are different ones."""
+SAMPLE_ROWS, SAMPLE_SHARE = 1 << 14, 0.9
+"""Where more than this share of so many rows are different values, a whole row group is far beyond DICTIONARY_SHARE."""
 
 
 class PartWriter:
@@ -150,6 +152,9 @@ def _repeating(batches: list[pa.RecordBatch]) -> list[str]:
     for name, column in zip(table.schema.names, table.columns, strict=True):
         if pa.types.is_nested(column.type) or pa.types.is_null(column.type) or pa.types.is_boolean(column.type):
             continue
+        sample = column.slice(0, SAMPLE_ROWS)
+        if pc.count_distinct(sample).as_py() > SAMPLE_SHARE * len(sample) and len(sample) < table.num_rows:
+            continue  # Nearly all differ already in a few: counting all of them would cost as much as encoding them.
         if pc.count_distinct(column).as_py() <= DICTIONARY_SHARE * table.num_rows:
             found.append(name)
     return found

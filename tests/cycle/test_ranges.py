@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from differ.diff.ranges import unread
+from differ.diff.ranges import KeyedState
 from differ.iterators.ranges import RangeSums
 from differ.model import CycleResult
 from differ.storage import seam
@@ -138,7 +138,7 @@ def test_damaged_sums_are_noticed_and_made_anew(postgresql_shop: Shop, harm: str
 
 
 def test_sums_that_do_not_count_the_rows_of_the_state_are_refused(postgresql_shop: Shop) -> None:
-    snapshot = postgresql_shop.world.project.snapshot("sums")
+    state = KeyedState(postgresql_shop.world.project.snapshot("sums"))
     ids = np.arange(26, dtype=np.int64)
     none = np.zeros(0, dtype=np.int64)
 
@@ -146,11 +146,11 @@ def test_sums_that_do_not_count_the_rows_of_the_state_are_refused(postgresql_sho
         return RangeSums(basis="", shift=2, ids=ids, counts=np.array(counts), sums=ids.astype(np.uint64))
 
     right = [3, *[4] * 24, 1]
-    mask = unread(snapshot, sums(right), np.array([2, 25]))
+    mask = state.unread(sums(right), np.array([2, 25]))
     assert mask is not None
     assert int(mask.sum()) == 95
-    assert unread(snapshot, sums([2, *right[1:]]), none) is None
-    whole = unread(snapshot, sums(right), none)
+    assert state.unread(sums([2, *right[1:]]), none) is None
+    whole = state.unread(sums(right), none)
     assert whole is not None
     assert whole.all()
 

@@ -53,11 +53,12 @@ class MariaDBSums:
         below = f"-1 - CAST((-1 - {key}) >> {shift} AS SIGNED)"
         return f"IF({key} < 0, {below}, CAST({key} >> {shift} AS SIGNED))"
 
-    def row_sum(self, columns: Sequence[tuple[str, Field]], key: str) -> str:
+    def select(self, relation: Relation, columns: Sequence[tuple[str, Field]], key: str, shift: int) -> str:
         """XOR of the hashes; UUID() stands for a hash that cannot be made, and is another one each time."""
         parts = ", ".join(f"QUOTE(CAST({_selected(field, column)} AS BINARY))" for column, field in columns)
         digest = f"IFNULL(MD5(CONCAT_WS(',', {parts})), MD5(UUID()))"
-        return f"BIT_XOR(CAST(CONV(LEFT({digest}, 16), 16, 10) AS UNSIGNED))"
+        total = f"BIT_XOR(CAST(CONV(LEFT({digest}, 16), 16, 10) AS UNSIGNED))"
+        return f"{relation.select(f'{self.range_id(key, shift)}, count(*), {total}')} GROUP BY 1"
 
 
 def _selected(field: Field, column: str) -> str:

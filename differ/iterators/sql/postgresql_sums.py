@@ -30,9 +30,8 @@ import sqlalchemy as sa
 from differ.iterators.sql.fields import Field
 from differ.iterators.sql.relation import Relation
 
-# The planner takes each row for a range of its own, and would sort the table; compiling takes longer than it saves.
-# LOCAL, and set back afterwards, so that reading rows goes as ever.
-_SETTINGS = {"jit": "off", "enable_sort": "off", "parallel_setup_cost": "0", "parallel_tuple_cost": "0"}
+# Compiling takes longer than it saves. LOCAL, and set back afterwards, so that reading rows goes as ever.
+_SETTINGS = {"jit": "off"}
 _KINDS = {"r": None, "p": None, "m": None, "v": "a view", "f": "a foreign table"}
 _NEEDED = ("hashtextextended", "hashint8extended", "hash_numeric_extended", "hash_array_extended")
 
@@ -133,8 +132,19 @@ class PostgreSQLSums:
         """An arithmetic shift, which rounds down."""
         return f"({key}::bigint >> {shift})"
 
-    def row_sum(self, columns: Sequence[tuple[str, Field]], key: str) -> str:
+    def select(self, relation: Relation, columns: Sequence[tuple[str, Field]], key: str, shift: int) -> str:
         """The sum of the hashes, exact in 128 bits on the server.
+
+        The OFFSET keeps the two levels apart. So only range and hash of a row are handed to the grouping, not all its
+        columns; and the planner, which cannot know how many ranges there will be, does not take each row for one, and
+        groups by hash, in parallel where that pays. It must be a constant of its type, or the scan is not parallel.
+        """
+        hashes = f"{self.range_id(key, shift)} AS differ_range, {self._row_hash(columns, key)} AS differ_hash"
+        rows = f"({relation.select(hashes)} OFFSET '0'::bigint) AS differ_rows"
+        return f"SELECT differ_range, count(*), sum(differ_hash) FROM {rows} GROUP BY 1"  # noqa: S608
+
+    def _row_hash(self, columns: Sequence[tuple[str, Field]], key: str) -> str:
+        """A chain over the columns.
 
         The functions are strict, so the quick chain is NULL where a column is; such a row is hashed by a slower chain,
         which takes some value for each NULL, under a seed that is changed. The key comes last in both, for only what
@@ -151,7 +161,7 @@ class PostgreSQLSums:
             seed = f"({whole} # CASE WHEN {column} IS NULL THEN {_mark(number, 'null')} ELSE 0::bigint END)"
             whole = step.hashed.format(v=f"coalesce({value}, {step.some})", h=seed, **marks)
         quick, whole = (_INT8.format(v=f"{key}::bigint", h=chain) for chain in (quick, whole))
-        return f"sum(coalesce({quick}, {whole}))"
+        return f"coalesce({quick}, {whole})"
 
 
 def _mark(number: int, what: str) -> str:

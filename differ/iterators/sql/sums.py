@@ -60,8 +60,9 @@ class SumsDialect(Protocol):
     def range_id(self, key: str, shift: int) -> str:
         """SQL for the number of a key's range."""
 
-    def row_sum(self, columns: Sequence[tuple[str, Field]], key: str) -> str:
-        """SQL for the aggregate over hashes of rows: an integer, of which 64 bits count. key: an integer column."""
+    def select(self, relation: Relation, columns: Sequence[tuple[str, Field]], key: str, shift: int) -> str:
+        """SQL of a row for each range: its id, its rows, and the sum of their hashes, an integer of which 64 bits
+        count. key: an integer column."""
 
 
 class TableSums:
@@ -168,8 +169,7 @@ class TableSums:
     def _select(self, dialect: SumsDialect, shift: int) -> str:
         key = self._quoted(self._rows.key[0])
         columns = [(self._quoted(field.name), field) for field in self._fields]
-        expressions = f"{dialect.range_id(key, shift)}, count(*), {dialect.row_sum(columns, key)}"
-        return f"{self._relation.select(expressions)} GROUP BY 1 LIMIT {RANGES_MAX + 1}"
+        return f"{dialect.select(self._relation, columns, key, shift)} LIMIT {RANGES_MAX + 1}"
 
     def _quoted(self, name: str) -> str:
         return quoted(self._connection, name)
