@@ -99,7 +99,6 @@ def main() -> None:
         logging.shutdown()
         sys.stderr.flush()
         os._exit(code)
-    gc.freeze()  # Python's last searches for cycles would go through all modules, for memory that is given back anyway.
     sys.exit(code)
 
 
