@@ -77,7 +77,7 @@ def second_cycle(table: tpch.Table, scale: float, count: int) -> bool:
         rounds.Side(
             name=head, command=_run("kept", table.name, old, new, hashes), prepare=lambda: _keep(table, old, hashes)
         ),
-        _cycle_side(ours, table, base, [new]),
+        cycle_side(ours, table, base, [new]),
     ]
     runs = rounds.in_turns(sides, count)
     bars = [rounds.Bar(ours=ours, peer=join, limit=0.5), rounds.Bar(ours=ours, peer=head, limit=1.0)]
@@ -94,7 +94,7 @@ def rates(scale: float, count: int) -> bool:
         join, ours = "DuckDB full outer join", "differ second cycle"
         sides = [
             rounds.Side(name=join, command=_run("join", "orders", old, new)),
-            _cycle_side(ours, tpch.ORDERS, base, [new]),
+            cycle_side(ours, tpch.ORDERS, base, [new]),
         ]
         runs = rounds.in_turns(sides, count)
         _same_changes(runs)
@@ -109,8 +109,8 @@ def memory(scale: float, count: int) -> bool:
     one, four = "differ, one time", "differ, four times the rows"
     olds, news = tpch.shifted(tpch.ORDERS, old, 4), tpch.shifted(tpch.ORDERS, new, 4)
     sides = [
-        _cycle_side(one, tpch.ORDERS, committed(tpch.ORDERS, [old]), [new]),
-        _cycle_side(four, tpch.ORDERS, committed(tpch.ORDERS, olds), news),
+        cycle_side(one, tpch.ORDERS, committed(tpch.ORDERS, [old]), [new]),
+        cycle_side(four, tpch.ORDERS, committed(tpch.ORDERS, olds), news),
     ]
     runs = rounds.in_turns(sides, count)
     bars = [rounds.Bar(ours=four, peer=one, limit=1.1, of="peak_bytes")]
@@ -165,7 +165,8 @@ def committed(table: tpch.Table, states: Sequence[Path]) -> Path:
     return base
 
 
-def _cycle_side(name: str, table: tpch.Table, base: Path, states: Sequence[Path]) -> rounds.Side:
+def cycle_side(name: str, table: tpch.Table, base: Path, states: Sequence[Path]) -> rounds.Side:
+    """The second cycle of a project that `committed` gave, whose source now reads these states."""
     project = tpch.BUILD / f"project-{len(states)}"
 
     def prepare() -> None:
