@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncGenerator, Callable, Iterator
 
 from differ.client.events import Events
 from differ.client.transport import Transport
@@ -18,7 +18,7 @@ DEPTH = 4
 
 async def batches_async(
     items: Callable[[], Iterator[Events]], transport: Transport, stop: threading.Event
-) -> AsyncIterator[Events]:
+) -> AsyncGenerator[Events, None]:
     """What an iterator gives, each item as it comes. stop: ends the iterator together with the transport's calls."""
     loop = asyncio.get_running_loop()
     arrived = asyncio.Event()

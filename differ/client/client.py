@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import aclosing
 from pathlib import Path
 from typing import Any, Literal
 
@@ -119,9 +120,11 @@ class Client:
         def items() -> Iterator[Events]:
             return self._read(transport, selection, since, Backoff(self._retries, stop), follow=follow)
 
-        async for events in batches_async(items, transport, stop):
-            for event in events:
-                yield event
+        # Leaving a generator does not close the one that it iterates over.
+        async with aclosing(batches_async(items, transport, stop)) as batches:
+            async for events in batches:
+                for event in events:
+                    yield event
 
     def run(  # noqa: PLR0913
         self,

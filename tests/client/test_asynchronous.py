@@ -43,6 +43,7 @@ def test_following_wakes_for_new_events_and_ends_when_left(world: World, relay: 
                     await asyncio.to_thread(world.commit, "orders", numbered("x"))
                 if event.scn > 40:
                     break
+        assert readers() == [], "the thread outlives the iteration"
         return found
 
     assert asyncio.run(asyncio.wait_for(read(), 30))[:3] == [39, 40, 41]
