@@ -3,10 +3,16 @@
 A session (with xdist: each worker) starts a server when the first test asks for it. Servers that cannot be
 started make their tests skip with the reason; with DIFFER_REQUIRE_SERVICES=1 they fail instead, so that CI
 cannot be green without them.
+
+Where memory allows it, temporary folders lie in it: tests sync thousands of files, and end with the process, not with
+the power. TMPDIR says otherwise.
 """
 
 import os
+import shutil
+import tempfile
 from collections.abc import Iterator
+from pathlib import Path
 from typing import TypeVar
 
 import pytest
@@ -29,6 +35,20 @@ S = TypeVar("S", bound=Server)
 
 SERVERS = ("postgresql", "mariadb", "mongodb", "nats", "kafka", "elasticsearch", "opensearch")
 SERVER_FIXTURES = {name for server in SERVERS for name in (server, f"{server}_url")}
+
+IN_MEMORY = Path("/dev/shm")
+IN_MEMORY_BYTES_MIN = 4 << 30
+
+
+def temporary_folders_in_memory() -> None:
+    """Where there is room, and what lies there may be executed (a test compiles the kernels); children inherit it."""
+    if "TMPDIR" in os.environ or not os.access(IN_MEMORY, os.W_OK):
+        return
+    if shutil.disk_usage(IN_MEMORY).free >= IN_MEMORY_BYTES_MIN and not os.statvfs(IN_MEMORY).f_flag & os.ST_NOEXEC:
+        os.environ["TMPDIR"] = tempfile.tempdir = str(IN_MEMORY)
+
+
+temporary_folders_in_memory()
 
 # A failure prints a blob that reproduces it. No deadlines in CI: a busy machine is not a bug.
 settings.register_profile("default", derandomize=False, print_blob=True, deadline=2000)

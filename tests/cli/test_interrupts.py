@@ -47,6 +47,7 @@ def test_a_hanging_plugin_does_not_hold_the_process(shop: Shop, number: signal.S
 
 def test_a_signal_waits_for_a_shielded_step_to_end() -> None:
     interrupts = Interrupts()
+    before = signal.getsignal(signal.SIGINT)  # Under nohup it is ignored.
     with interrupts.installed():
         with interrupts.shielded():
             signal.raise_signal(signal.SIGINT)
@@ -57,7 +58,7 @@ def test_a_signal_waits_for_a_shielded_step_to_end() -> None:
         interrupts.check()
         with pytest.raises(KeyboardInterrupt):
             signal.raise_signal(signal.SIGTERM)
-    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    assert signal.getsignal(signal.SIGINT) is before
 
 
 def test_a_signal_in_the_commit_does_not_undo_what_is_told(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:

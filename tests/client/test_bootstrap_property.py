@@ -185,7 +185,7 @@ def playing(retention: dict[str, Any]) -> Iterator[Play]:
         shutil.rmtree(folder)
 
 
-@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
+@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
 @given(retention=st.sampled_from(list(RETENTION)), first=FIRST, steps=STEPS)
 def test_in_the_end_every_consumer_holds_the_state(
     retention: str, first: dict[str, list[int]], steps: list[Any]

@@ -5,6 +5,7 @@ with SIGKILL at the point of that number (None: at none). Answers {killed, point
 cycle needs and runs nothing of it: no thread of a library is there to be lost in a fork.
 """
 
+import gc
 import importlib
 import json
 import os
@@ -87,6 +88,7 @@ def serve() -> None:
     """Answer orders until the input ends."""
     for module in WARM:
         importlib.import_module(module)
+    gc.freeze()  # A child that collects garbage would copy all of these pages.
     for line in sys.stdin:
         order = json.loads(line)
         reading, writing = os.pipe()

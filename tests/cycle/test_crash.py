@@ -134,9 +134,17 @@ def test_a_kill_at_any_point(world: World, crasher: Crasher, scenario: Callable[
 
 
 def distinct(points: list[str]) -> list[int]:
-    """The numbers of the points at which the disk may look different: writes to a file are buffered until its fsync, so
-    the last of a row of them stands for all."""
-    return [i for i, point in enumerate(points) if point != "file.write" or points[i + 1 : i + 2] != [point]]
+    """The numbers of the points at which the disk may look different to who comes after a killed process.
+
+    Writes to a file are buffered until it is synced, so the last of a row of them stands for all. A sync itself changes
+    nothing that another process sees (a file is flushed before it), so the point after it stands for it.
+    """
+    chosen = []
+    for i, point in enumerate(points):
+        following = points[i + 1 : i + 2]
+        if not following or not (point in ("file.fsync", "folder.fsync") or [point] == following == ["file.write"]):
+            chosen.append(i)
+    return chosen
 
 
 def settled(world: World) -> tuple[int, State]:

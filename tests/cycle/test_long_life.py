@@ -1,5 +1,7 @@
 """A source that commits for years: its catalog holds what is kept, and says of the rest that it was let go."""
 
+from collections.abc import Iterator
+
 import pytest
 
 from differ.errors import NotKeptError, UsageError
@@ -8,9 +10,10 @@ from tests.cycle.world import World, numbered
 KEPT = 3
 
 
-@pytest.fixture
-def old(world: World) -> World:
-    """A source of 12 commits, three snapshots and the events from SCN 8 on; another began late."""
+@pytest.fixture(scope="module")
+def old(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+    """A source of 12 commits, three snapshots and the events from SCN 8 on; another began late. It is only read."""
+    world = World(tmp_path_factory.mktemp("old"))
     world.fed("orders", snapshots={"keep": KEPT})
     world.fed("late", numbered(1))
     for value in range(12):
@@ -19,7 +22,8 @@ def old(world: World) -> World:
         world.commit("orders", numbered(value))
         if value == 10:
             world.project.catalog.let_windows_go(7)
-    return world
+    yield world
+    world.close()
 
 
 def test_committed_cycles_go_with_their_snapshots_and_events(old: World) -> None:

@@ -37,7 +37,7 @@ def fresh(**more: Any) -> Iterator[World]:
 
 
 @pytest.mark.parametrize("snapshots", SNAPSHOTS.values(), ids=SNAPSHOTS)
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=12, deadline=None)
 @given(data=st.data())
 def test_the_state_is_the_fold_of_the_events_is_what_was_read(snapshots: dict[str, Any], data: st.DataObject) -> None:
     documents = data.draw(st.booleans(), label="documents")
@@ -66,7 +66,7 @@ def test_the_state_is_the_fold_of_the_events_is_what_was_read(snapshots: dict[st
 
 
 @pytest.mark.parametrize("snapshots", SNAPSHOTS.values(), ids=SNAPSHOTS)
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=8, deadline=None)
 @given(data=st.data())
 def test_the_same_state_in_another_shape_is_no_change(snapshots: dict[str, Any], data: st.DataObject) -> None:
     state = data.draw(rows(documents=data.draw(st.booleans())))
@@ -81,7 +81,7 @@ def test_the_same_state_in_another_shape_is_no_change(snapshots: dict[str, Any],
         assert stored(world.state("orders")) == expected(state)
 
 
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=6, deadline=None)
 @given(data=st.data())
 def test_scns_have_no_gaps_over_several_sources(data: st.DataObject) -> None:
     with fresh() as world:

@@ -16,7 +16,7 @@ def url(request: pytest.FixtureRequest) -> str:
 
 
 @settings(
-    max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+    max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
 )
 @example(steps=[[Change("swap n")], [Change("negate")], [Change("swap i")], [Change("swap f f2")]])
 @example(steps=[[Change("insert", 2**63 - 3, 2, {"s": None})], [Change("move", 5, 2**40)], [Change("width", 1)]])
