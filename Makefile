@@ -23,10 +23,10 @@ PYTEST ?= -n 2
 UPGRADE ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test lint format docs bench lock clean
+.PHONY: help venv demo test test-faults lint format docs bench lock clean
 
 help:  ## show this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 venv: $(STAMP)  ## install everything, from the lock, into .venv
 
@@ -47,6 +47,9 @@ demo: $(STAMP)  ## a sample shop: scan it, change it, scan again, read the event
 
 test: lint  ## lint, types and all tests
 	$(BIN)/python -m pytest $(PYTEST)
+
+test-faults: $(STAMP)  ## all faults at full size: takes hours; DIFFER_SEED=N tries one choice again
+	DIFFER_FAULTS=full $(BIN)/python -m pytest -m faults tests/faults $(PYTEST)
 
 lint: $(STAMP)  ## ruff (rules and format) and mypy --strict
 	$(BIN)/ruff check .
