@@ -6,7 +6,7 @@ tried again by the seed that the failing test printed: DIFFER_SEED=1234 make tes
 
 import os
 import random
-from collections.abc import Iterator
+import sys
 
 import pytest
 
@@ -19,12 +19,12 @@ def sized(few: int, many: int) -> int:
 
 
 @pytest.fixture
-def seed() -> Iterator[int]:
+def seed() -> int:
     """The seed of one test: a new one each time, or that of DIFFER_SEED. Printed, so a failing test shows it."""
     given = os.environ.get("DIFFER_SEED")
     chosen = int(given) if given else random.SystemRandom().randrange(2**32)
-    print(f"DIFFER_SEED={chosen}")
-    yield chosen
+    sys.stdout.write(f"DIFFER_SEED={chosen}\n")
+    return chosen
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
