@@ -95,10 +95,9 @@ def _rewrite(
 ) -> tuple[StoredFile, tuple[str, ...]]:
     """The new base's manifest, and what it changes in the encoding: an older encoder's hashes are made anew."""
     encoding = Encoding.of(snapshot)
-    budget_bytes = place.settings.executor.memory_bytes // 8
     index, changes = snapshot.index, encoding.encoder_changes(snapshot.manifest.encoding)
     if encoding.layout != snapshot.manifest.encoding["layout"]:
-        index = refingerprint(snapshot, encoding, ensure_folder(places.spill), budget_bytes=budget_bytes)
+        index = refingerprint(snapshot, encoding, ensure_folder(places.spill), budget_bytes=place.budget_bytes)
     comparison = Comparison(source, index, encoding)
     writer = ChangeWriter(
         source,
@@ -109,7 +108,7 @@ def _rewrite(
         index=index,
         rebase=True,
         emit=False,
-        budget_bytes=budget_bytes,
+        budget_bytes=place.budget_bytes,
     )
     with writer:
         return writer.finish(comparison, np.zeros(0, dtype=np.int64))[0], changes

@@ -36,7 +36,7 @@ class Ground:
         self.source = settings.name
         self.state = place.state
         self.waiting_file = entry.absent
-        self.budget_bytes = place.settings.executor.memory_bytes // 8
+        self.budget_bytes = place.budget_bytes
         self.previous: Snapshot | None = None
         self.commit: PreviousCommit | None = None
         if entry.current is not None:

@@ -43,6 +43,12 @@ class Place:
     settings: Settings
     catalog: Catalog
 
+    @property
+    def budget_bytes(self) -> int:
+        """What one buffer of changed rows or index entries may hold before it is spilled: a small share of
+        `executor.memory`, for there are several of them, and what is read and decoded takes most."""
+        return self.settings.executor.memory_bytes // 32
+
     @cached_property
     def snapshots(self) -> Path:
         """The root of all snapshots."""
