@@ -83,6 +83,7 @@ def normal(line: str) -> str:
     return re.sub(r"\d+\.\d+ s$", "N s", line.rstrip())
 
 
+@pytest.mark.timeout(400)
 def test_every_block_works(tmp_path: Path) -> None:
     reader = Reader(tmp_path)
     try:
