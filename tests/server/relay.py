@@ -72,7 +72,7 @@ class Relay:
         self.project = project
         self.watcher = HeadWatcher(project.catalog)
         self.services = Services.of(project, self.watcher, LISTEN, **services)
-        self.serving = Serving(build_app(self.services), LISTEN)
+        self.serving = Serving(build_app(self.services), LISTEN, project.settings.relay.tls)
 
     def start(self) -> "Relay":
         self.watcher.start()
