@@ -151,7 +151,7 @@ def test_pages_of_the_relay_itself_are_let_in(relay: Relay) -> None:
 
 
 def test_a_token_lets_no_other_host_in(guarded: Relay) -> None:
-    """A page that was rebound to this server, and that knows or tries tokens, is not even told whether they are right."""
+    """A page that was rebound to this server is not even told whether the tokens that it tries are right."""
     for token in ("read-token", "wrong", None):
         reply = guarded.call("GET", "/v1/stream", token=token, Host="relay.example.com")
         assert (reply.status, reply.error["code"]) == (403, "FORBIDDEN")
