@@ -11,7 +11,7 @@ the power. TMPDIR says otherwise.
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import TypeVar
 
@@ -19,6 +19,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from differ import kernels
+from tests import canary
 from tests.servers import (
     NATS,
     Elasticsearch,
@@ -49,6 +50,7 @@ def temporary_folders_in_memory() -> None:
 
 
 temporary_folders_in_memory()
+os.environ[canary.VARIABLE] = canary.CANARY
 
 # A failure prints a blob that reproduces it. No deadlines in CI: a busy machine is not a bug.
 settings.register_profile("default", derandomize=False, print_blob=True, deadline=2000)
@@ -67,6 +69,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if SERVER_FIXTURES.intersection(getattr(item, "fixturenames", ())):
             item.add_marker(pytest.mark.service)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Look for the secret of the run in what a test printed, logged, and failed with."""
+    report = yield
+    canary.judge(report)
+    return report
 
 
 @pytest.fixture(params=["compiled", "fallback"])

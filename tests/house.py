@@ -190,3 +190,34 @@ def dotted(node: ast.expr) -> str:
     if isinstance(node, ast.Attribute) and (base := dotted(node.value)):
         return f"{base}.{node.attr}"
     return ""
+
+
+CODE_MODULES = {"pickle", "_pickle", "cPickle", "cloudpickle", "dill", "joblib", "marshal", "shelve", "code", "pty"}
+CODE_CALLS = {"eval", "exec", "compile", "__import__", "os.system", "os.popen", "commands.getoutput"}
+CODE_CALLS |= {"subprocess.getoutput", "subprocess.getstatusoutput", "asyncio.create_subprocess_shell"}
+CODE_CALLS |= {"yaml.load", "yaml.load_all", "yaml.unsafe_load", "yaml.unsafe_load_all", "yaml.full_load"}
+CODE_METHODS = {"read_pickle", "to_pickle", "loads_pickle"}
+CODE_NOQA = re.compile(r"#\s*noqa:[^#\n]*\bS(?:102|30[1-7]|40[1-3]|506|60[24-79])\b")
+
+
+def code_complaints(source: str, path: str) -> list[str]:
+    """Complain of whatever turns data into code: pickles, eval, exec, shells, YAML with tags; and of silencing ruff."""
+    complaints = [
+        f"{path}:{line}: imports {name[0]}, which turns bytes into code"
+        for line, name in imports(source, path)
+        if name[0] in CODE_MODULES
+    ]
+    for node in ast.walk(ast.parse(source)):
+        if not isinstance(node, ast.Call):
+            continue
+        name = call_name(node)
+        if name in CODE_CALLS or name.rpartition(".")[2] in CODE_METHODS:
+            complaints.append(f"{path}:{node.lineno}: {name}() turns data into code")
+        for keyword in node.keywords:
+            is_off = isinstance(keyword.value, ast.Constant) and keyword.value.value is False
+            if keyword.arg in ("shell", "allow_pickle") and not is_off:
+                complaints.append(f"{path}:{node.lineno}: {name}({keyword.arg}=...)")
+    for number, line in enumerate(source.splitlines(), 1):
+        if CODE_NOQA.search(line):
+            complaints.append(f"{path}:{number}: silences a rule against running data as code")
+    return complaints

@@ -33,6 +33,7 @@ def complaints(rule: Rule, *patterns: str) -> list[str]:
         house.print_complaints,
         house.environment_complaints,
         house.docstring_complaints,
+        house.code_complaints,
     ],
     ids=lambda rule: rule.__name__,
 )
@@ -87,6 +88,24 @@ BAD: list[tuple[Rule, str, str]] = [
     (house.docstring_complaints, "differ/model.py", "x = 1"),
     (house.docstring_complaints, "differ/model.py", '"""Doc."""\ndef public(): ...'),
     (house.docstring_complaints, "differ/model.py", '"""Doc."""\nclass Public: ...'),
+    *(
+        (house.code_complaints, "differ/relay/segment.py", text)
+        for text in (
+            "import pickle",
+            "from marshal import loads",
+            "import importlib\nimportlib.import_module('dill')",
+            "eval('1')",
+            "exec(text)",
+            "compile(text, 'x', 'exec')",
+            "import os\nos.system('ls')",
+            "import subprocess\nsubprocess.run('ls', shell=True)",
+            "import subprocess\nsubprocess.run('ls', shell=chosen)",
+            "import yaml\nyaml.load(text, Loader=yaml.Loader)",
+            "import pandas as pd\npd.read_pickle('x')",
+            "import numpy as np\nnp.load('x', allow_pickle=True)",
+            "x = 1  # noqa: " + "S602",
+        )
+    ),
     (house.file_complaints, "differ/relay/utils.py", ""),
     (house.file_complaints, "differ/common/relay.py", ""),
     (house.file_complaints, "differ/relay/segment.py", "x = 1\n" * (house.LINES_MAX + 1)),
@@ -110,6 +129,7 @@ GOOD: list[tuple[Rule, str, str]] = [
     (house.print_complaints, "differ/relay/segment.py", "fingerprint('hello')"),
     (house.environment_complaints, "differ/config/source.py", "import os\nos.environ['HOME']"),
     (house.docstring_complaints, "differ/model.py", '"""Doc."""\ndef _private(): ...'),
+    (house.code_complaints, "differ/x.py", "import re\nre.compile('x')\nyaml.safe_load(x)\nrun(x, shell=False)"),
     (house.file_complaints, "differ/relay/segment.py", "x = 1\n" * house.LINES_MAX),
     (house.word_complaints, "README.md", "pip install " + "'differ-cdc[mariadb]'"),
     (house.word_complaints, "README.md", "pip install differential"),

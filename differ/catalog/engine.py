@@ -16,6 +16,7 @@ from typing import Any
 from sqlalchemy import Connection, Engine, create_engine, event, make_url
 from sqlalchemy.exc import DatabaseError, OperationalError
 
+from differ.config.transit import sql_arguments
 from differ.errors import BusyError, ConfigError, CorruptionError, StorageError
 from differ.storage import ensure_folder
 
@@ -28,7 +29,9 @@ def open_engine(url: str) -> Engine:
     """An engine for the catalog; the folder of an SQLite file is made. Raises ConfigError for a URL that is none."""
     parsed = make_url(url)
     if parsed.get_backend_name() != "sqlite":
-        return create_engine(parsed, pool_pre_ping=True, isolation_level="REPEATABLE READ")
+        return create_engine(
+            parsed, pool_pre_ping=True, isolation_level="REPEATABLE READ", connect_args=sql_arguments(parsed, {})
+        )
     if not parsed.database or parsed.database == ":memory:":
         raise ConfigError(f"open catalog {url}: an in-memory catalog would forget every SCN", hint="name a file")
     path = Path(parsed.database)

@@ -110,7 +110,10 @@ def _in_mongodb(text: str, folder: Path, url: str) -> str:
     from pymongo import MongoClient
     from pymongo.uri_parser import parse_uri
 
-    with _server_errors(folder), MongoClient[Any](url, serverSelectionTimeoutMS=ANSWER_MILLISECONDS_MAX) as client:
+    from differ.config.transit import mongo_arguments
+
+    arguments = {"serverSelectionTimeoutMS": ANSWER_MILLISECONDS_MAX} | mongo_arguments(url, {})
+    with _server_errors(folder), MongoClient[Any](url, **arguments) as client:
         client.admin.command("ping")
         named = parse_uri(url)["database"]
     database = "" if named else "database: differ_demo, "

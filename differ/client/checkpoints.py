@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Protocol
 from differ.client.transport import segment
 from differ.errors import CorruptionError, UsageError
 from differ.formats.checkpoint import Checkpoint, checkpoint_from_json
-from differ.storage.files import storage_errors, sync_folder
+from differ.storage.files import ensure_folder, private, storage_errors, sync_folder
 
 if TYPE_CHECKING:
     from differ.client.retries import Backoff
@@ -58,8 +58,8 @@ class FileCheckpoints:
 
         temporary = self.path.with_name(f".{self.path.name}.tmp")
         with storage_errors("write checkpoint", self.path):
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            with temporary.open("w", encoding="utf-8") as file:
+            ensure_folder(self.path.parent)
+            with open(temporary, "w", encoding="utf-8", opener=private) as file:
                 json.dump(checkpoint.to_json(), file)
                 file.flush()
                 os.fsync(file.fileno())

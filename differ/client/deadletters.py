@@ -35,7 +35,7 @@ from differ.formats.events import change_events
 from differ.formats.frames import encode_frame, read_frames
 from differ.formats.ndjson import encode_line, event_objects
 from differ.records.clock import datetime_text
-from differ.storage.files import storage_errors, sync_folder
+from differ.storage.files import ensure_folder, private, storage_errors, sync_folder
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -162,8 +162,8 @@ class DeadLetters:
     def _locked(self) -> Iterator[IO[bytes]]:
         with storage_errors("write dead letters", self.path):
             is_new = not self.path.exists()
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            with self.path.open("a+b") as file:
+            ensure_folder(self.path.parent)
+            with open(self.path, "a+b", opener=private) as file:
                 fcntl.flock(file, fcntl.LOCK_EX)
                 _cut_torn(file)
                 yield file

@@ -24,6 +24,8 @@ def check(settings: Settings) -> list[Problem]:
     problems += _groups(settings)
     for sink in settings.sinks.values():
         problems += _known(settings, ("sinks", sink.name), sink.sources)
+    for name, token in settings.relay.tokens.limited.items():
+        problems += _known(settings, ("relay", "tokens", "limited", name), token.sources)
     if settings.executor.kind == "dask":
         problems.append(Problem(("executor", "kind"), "'dask' is not available in this version; use 'local'"))
     return problems
@@ -63,7 +65,7 @@ def _groups(settings: Settings) -> Iterator[Problem]:
             owner.setdefault(name, group)
 
 
-def _known(settings: Settings, at: tuple[str, str], names: tuple[str, ...]) -> Iterator[Problem]:
+def _known(settings: Settings, at: tuple[str, ...], names: tuple[str, ...]) -> Iterator[Problem]:
     for index, name in enumerate(names):
         if name not in settings.sources:
             yield Problem((*at, "sources", index), f"unknown source {name!r}; {suggestion(name, settings.sources)}")

@@ -196,6 +196,17 @@ Listen = Annotated[
 ]
 
 
+def _check_hosts(value: tuple[str, ...]) -> tuple[str, ...]:
+    for name in value:
+        if not re.fullmatch(r"\[[0-9a-fA-F:.]+\]|[A-Za-z0-9._\-]{1,253}", name):
+            raise ValueError(f"expected a host's name such as relay.example.net, without port, got {name[:60]!r}")
+    return value
+
+
+HostNames = Annotated[Columns, AfterValidator(_check_hosts)]
+"""One host or several; always a tuple in the code."""
+
+
 def _check_http_url(value: str) -> str:
     if not re.fullmatch(_HTTP_URL[1:-1], value):
         raise ValueError(
@@ -229,6 +240,17 @@ def _resolve_folder(value: Any, info: ValidationInfo) -> Path:
 
 Folder = Annotated[Path, BeforeValidator(_resolve_folder), WithJsonSchema({"type": "string", "minLength": 1})]
 """A folder; a relative one starts from the project. Absolute in the code."""
+
+
+def _resolve_file(value: Any, info: ValidationInfo) -> Path:
+    text = os.fspath(value) if isinstance(value, (str, os.PathLike)) else ""
+    if not text or "\0" in text or "://" in text:
+        raise ValueError("expected a file such as relay.pem")
+    return _project(info) / text
+
+
+File = Annotated[Path, BeforeValidator(_resolve_file), WithJsonSchema({"type": "string", "minLength": 1})]
+"""A file; a relative one starts from the project. Absolute in the code."""
 
 _DATABASE_URL = re.compile(r"[a-z][a-z0-9_]*(?:\+[a-z0-9_]+)?://[^\s]*\Z")
 _SQLITE = re.compile(r"(?P<head>sqlite(?:\+\w+)?://)(?P<rest>.*)\Z", re.DOTALL)

@@ -121,7 +121,9 @@ _KINDS = {
     "parse_whole": "whole number",
     "_parse_workers": "whole number or `auto`",
     "_listed": "names",
+    "_check_hosts": "names",
     "_resolve_folder": "folder",
+    "_resolve_file": "file",
     "_resolve_database": "URL",
     "_check_listen": "host:port",
     "_check_http_url": "URL",
@@ -164,7 +166,7 @@ def _default(name: str, field: FieldInfo) -> str:
         return f"`{value / 86400:g}d`" if value >= 86400 else f"`{value:g}s`"
     if name.endswith("_share"):
         return f"`{value * 100:g}%`"
-    return f"`{value}`"
+    return f"`{str(value).lower() if isinstance(value, bool) else value}`"
 
 
 def main(arguments: list[str]) -> int:

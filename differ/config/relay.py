@@ -7,11 +7,15 @@ opened, so that one machine needs none.
 
 from __future__ import annotations
 
-from typing import Self
+from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
-from differ.config.fields import Duration, HttpURL, Listen, Section, Size
+from differ.config.fields import Columns, CountFromOne, Duration, File, HostNames, HttpURL, Listen, Name, Section, Size
+
+Right = Literal["read", "consume", "admin"]
+RIGHTS: tuple[Right, ...] = ("read", "consume", "admin")
+"""Ascending: each gives those before it."""
 
 
 class RetentionSettings(Section):
@@ -34,6 +38,14 @@ class RetentionSettings(Section):
     )
 
 
+class LimitedToken(Section):
+    """A token that gives one right, and that only for some sources."""
+
+    token: str = Field(min_length=1, description="The token.", examples=["env:SHOP_TEAM_TOKEN"], repr=False)
+    right: Right = Field("read", description="What it gives, and the rights before it.", examples=["consume"])
+    sources: Columns = Field(min_length=1, description="The sources that it gives.", examples=["[orders]"])
+
+
 class TokenSettings(Section):
     """Bearer tokens of the HTTP interface; a right without a token is open on loopback only."""
 
@@ -52,6 +64,21 @@ class TokenSettings(Section):
         None, min_length=1, description="Scan, pause, resume, approve, reject, and start and stop modules.",
         examples=["env:DIFFER_ADMIN_TOKEN"], repr=False,
     )  # fmt: skip
+    limited: dict[Name, LimitedToken] = Field(
+        default_factory=dict, description="Further tokens, by a name of their holder, for some sources only.",
+        examples=["{shop_team: {token: env:SHOP_TEAM_TOKEN, right: consume, sources: [orders]}}"],
+    )  # fmt: skip
+
+
+class TLSSettings(Section):
+    """The certificate that the server shows; then it speaks HTTPS alone. Read again at SIGHUP."""
+
+    certificate: File = Field(
+        description="PEM file of the certificate, with those between it and its authority.", examples=["relay.pem"]
+    )
+    key: File | None = Field(
+        None, description="PEM file of its private key, where it is in a file of its own.", examples=["relay.key"]
+    )
 
 
 class RelaySettings(Section):
@@ -77,11 +104,32 @@ class RelaySettings(Section):
         description="Bearer tokens by right.",
         examples=["{read: env:DIFFER_READ_TOKEN}"],
     )
+    tls: TLSSettings | None = Field(
+        None,
+        description="What the server proves itself by, also where bootstrap runs in a process of its own.",
+        examples=["{certificate: relay.pem, key: relay.key}"],
+    )
+    insecure: bool = Field(
+        False,
+        description="Listen beyond this machine without `tls`: for a proxy in front that ends it.",
+        examples=["true"],
+    )
+    hosts: HostNames = Field(
+        (),
+        description="Names that clients call the server by, besides those of `listen`, `url` and loopback; a call to "
+        "another name is refused.",
+        examples=["[relay.example.net]"],
+    )
+    streams_per_token: CountFromOne = Field(
+        2048,
+        description="Calls for events or rows that one token may have under way at once.",
+        examples=["100"],
+    )
 
     @property
     def reach(self) -> str:
         """The URL at which this project's sinks and commands reach the relay."""
-        return self.url or local_url(self.listen)
+        return self.url or local_url(self.listen, "http" if self.tls is None else "https")
 
 
 class BootstrapSettings(Section):
@@ -136,8 +184,8 @@ class MetricsSettings(Section):
         return self
 
 
-def local_url(listen: str) -> str:
+def local_url(listen: str, scheme: str = "http") -> str:
     """The URL of a port of this machine: `0.0.0.0` and `[::]` are no addresses to call."""
     host, _, port = listen.rpartition(":")
     host = {"0.0.0.0": "127.0.0.1", "[::]": "[::1]"}.get(host, host)  # noqa: S104
-    return f"http://{host}:{port}"
+    return f"{scheme}://{host}:{port}"

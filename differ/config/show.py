@@ -86,6 +86,6 @@ def _hidden(value: Any, path: KeyPath, raw: Any) -> Any:
         return raw
     if path and sounds_secret(str(path[-1])) and isinstance(value, (str, int, float)) and "options" in path:
         return HIDDEN
-    if path[:2] == ("relay", "tokens"):
+    if path[:2] == ("relay", "tokens") and (len(path) == 3 or path[-1] == "token"):
         return HIDDEN
     return redact(value).replace("${", "$${") if isinstance(value, str) else value

@@ -90,12 +90,12 @@ class Face:
         """Raise ConfigError for settings that this server could not run with."""
         from differ.server.access import Access
 
-        Access.of(settings, _listen(settings, self._names))
+        Access(settings, _listen(settings, self._names))
 
     def reload(self, settings: Settings) -> None:
-        """Go on with other settings; only another port interrupts whoever is connected."""
+        """Go on with other settings; only another port or certificate interrupts whoever is connected."""
         with self._turn:
-            moves = self.listen != _listen(settings, self._names)
+            moves = self.listen != _listen(settings, self._names) or self._settings.relay.tls != settings.relay.tls
             self._settings = settings
             if self._open is None:
                 return
@@ -146,7 +146,7 @@ class Face:
                 measures=self._metrics,
             )
             watcher.start()
-            serving = Serving(build_app(services), self.listen)
+            serving = Serving(build_app(services), self.listen, self._settings.relay.tls)
             serving.start()
         except BaseException:
             watcher.stop()

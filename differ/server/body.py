@@ -46,7 +46,7 @@ class Body(Response):
         self.status_code, self.media_type, self.background = 200, media_type, None
         self._services, self._gone, self._form = services, gone, form
         self._chunks = _Chunks(chunks)
-        self.init_headers({**headers, "Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"})
+        self.init_headers({**headers, "Cache-Control": "no-store"})
 
     def init_headers(self, headers: Mapping[str, str] | None = None) -> None:
         """Headers as given, and no length: it is not known."""

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Awaitable, Callable, Iterator
+from contextlib import suppress
 from typing import Annotated, ParamSpec, TypeVar
 
 from fastapi import APIRouter, Depends, Path, Query, Request
@@ -25,9 +26,9 @@ from starlette.responses import Response
 
 from differ.catalog.consumers import check_consumer_name
 from differ.catalog.pins import Pin, Pins
-from differ.errors import BusyError, RelayUnavailableError, UsageError
+from differ.errors import BootstrapGoneError, BusyError, RelayUnavailableError, UsageError
 from differ.formats.partitions import Partitions
-from differ.server.access import needs
+from differ.server.access import Grant, grant_of, needs, streams
 from differ.server.body import Body, gather, watch
 from differ.server.encoders import ENCODERS, MEDIA_TYPES, Encoder
 from differ.server.naming import known_sources
@@ -97,29 +98,31 @@ class PageQuery(BaseModel):
 
 def router(services: Services) -> APIRouter:
     """The calls of this file; all need the right to consume."""
-    checks = [Depends(needs("consume")), Depends(here(services))]
+    checks = [Depends(needs("consume", by_source=True)), Depends(here(services))]
     routes = APIRouter(prefix="/v1/bootstrap", tags=["bootstrap"], dependencies=checks)
     bootstraps = Bootstraps(services)
 
     @routes.post("", status_code=201, summary="Pin the states of sources at one SCN")
-    async def begin(body: Begin) -> Pinned:
+    async def begin(request: Request, body: Begin) -> Pinned:
+        body = body.model_copy(update={"sources": list(grant_of(request).chosen(body.sources))})
         return await services.read(bootstraps.begin, body)
 
     @routes.get("/{pin}", summary="What a bootstrap has pinned")
-    async def show(pin: PinId) -> Pinned:
-        return await services.read(bootstraps.renew, pin)
+    async def show(request: Request, pin: PinId) -> Pinned:
+        return await services.read(bootstraps.renew, pin, grant_of(request))
 
     @routes.post("/{pin}/renew", summary="Begin the lease anew")
-    async def renew(pin: PinId) -> Pinned:
-        return await services.read(bootstraps.renew, pin)
+    async def renew(request: Request, pin: PinId) -> Pinned:
+        return await services.read(bootstraps.renew, pin, grant_of(request))
 
     @routes.delete("/{pin}", summary="Let go of what is pinned")
-    async def let_go(pin: PinId) -> LetGo:
-        return await services.read(bootstraps.let_go, pin)
+    async def let_go(request: Request, pin: PinId) -> LetGo:
+        return await services.read(bootstraps.let_go, pin, grant_of(request))
 
     @routes.get(
         "/{pin}/{source}",
         summary="Rows of a pinned source, as events",
+        dependencies=[Depends(streams)],
         response_class=Response,
         responses={200: described_body("Rows as inserts.", HEADERS_OF_ROWS)},
     )
@@ -183,12 +186,15 @@ class Bootstraps:
         )
         return self._pinned(pin)
 
-    def renew(self, pin_id: str) -> Pinned:
-        """Begin the lease anew; raises BootstrapGoneError."""
+    def renew(self, pin_id: str, grant: Grant) -> Pinned:
+        """Begin the lease anew; raises BootstrapGoneError, AccessError."""
+        grant.check(self._pins.get(pin_id).sources)
         return self._pinned(unlocked(self._pins.renew, pin_id))
 
-    def let_go(self, pin_id: str) -> LetGo:
-        """Let go; a second time there is nothing to."""
+    def let_go(self, pin_id: str, grant: Grant) -> LetGo:
+        """Let go; a second time there is nothing to. Raises AccessError."""
+        with suppress(BootstrapGoneError):
+            grant.check(self._pins.get(pin_id).sources)
         return LetGo(removed=unlocked(self._pins.remove, pin_id))
 
     def open(self, pin_id: str, source: str, cursor: str | None) -> tuple[PinnedSource, int, int]:

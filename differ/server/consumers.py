@@ -16,7 +16,7 @@ import asyncio
 from collections.abc import Iterable, Mapping
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, Path, Response
+from fastapi import APIRouter, Depends, Path, Request, Response
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag
 
 from differ.catalog.consumer_entries import ConsumerEntry
@@ -24,8 +24,8 @@ from differ.catalog.consumer_tables import NAME_LENGTH
 from differ.errors import ScnAheadError, StreamChangedError
 from differ.formats.checkpoint import Checkpoint, checkpoint_from_json
 from differ.relay.following import described
-from differ.server.access import needs
-from differ.server.groups import GroupCheckpoint, save_group_checkpoint
+from differ.server.access import grant_of, needs
+from differ.server.groups import GroupCheckpoint, check_given, save_group_checkpoint
 from differ.server.naming import known_sources
 from differ.server.problems import NotFoundError
 from differ.server.services import Services
@@ -55,21 +55,28 @@ Put = Annotated[
 
 def router(services: Services) -> APIRouter:
     """The calls of this file."""
-    routes = APIRouter(prefix="/v1/consumers", tags=["consumers"], dependencies=[Depends(needs("consume"))])
+    routes = APIRouter(
+        prefix="/v1/consumers", tags=["consumers"], dependencies=[Depends(needs("consume", by_source=True))]
+    )
 
     @routes.get("", summary="All consumers and consumer groups")
-    def consumers() -> dict[str, Any]:
+    def consumers(request: Request) -> dict[str, Any]:
         services.check_hosted("relay")
-        return {"consumers": services.project.following()}
+        grant = grant_of(request)
+        given = [entry for entry in services.project.consumers.all() if grant.gives(entry.sources)]
+        return {"consumers": services.project.following(given)}
 
     @routes.get("/{name:path}", summary="One consumer or consumer group")
-    def consumer(name: Name) -> dict[str, Any]:
+    def consumer(request: Request, name: Name) -> dict[str, Any]:
         services.check_hosted("relay")
+        check_given(services, grant_of(request), name)
         return services.project.following([_found(services, name)])[0]
 
     @routes.put("/{name:path}", summary="Register a consumer, or move its checkpoint")
-    async def put(name: Name, body: Put) -> dict[str, Any]:
+    async def put(request: Request, name: Name, body: Put) -> dict[str, Any]:
         services.check_hosted("relay")
+        named = None if isinstance(body, GroupCheckpoint) else body.sources
+        await services.read(check_given, services, grant_of(request), name, named, makes=True)
         if isinstance(body, GroupCheckpoint):
             await services.read(_check_checkpoints, services, map(checkpoint_from_json, body.checkpoints.values()))
             await asyncio.to_thread(save_group_checkpoint, services, name, body)
@@ -82,8 +89,9 @@ def router(services: Services) -> APIRouter:
         return described(await asyncio.wrap_future(put))
 
     @routes.delete("/{name:path}", summary="Forget a consumer or consumer group", status_code=204)
-    def remove(name: Name) -> Response:
+    def remove(request: Request, name: Name) -> Response:
         services.check_hosted("relay")
+        check_given(services, grant_of(request), name)
         if not services.project.consumers.remove(name):
             raise _unknown(name)
         return Response(status_code=204)

@@ -1,7 +1,9 @@
-"""What every call passes first: how many there may be at once, how large a body may be, and how calls are counted.
+"""What every call passes first: its Host, that no token is in its URL, how many calls there may be at once, how large a
+body may be, and how calls are counted.
 
 Plain ASGI, since a middleware that wraps the response would stand between the stream and its client's pace.
-Invariant: a body is refused as soon as it is known to be too large, whether it says its length or not.
+Invariants: a body is refused as soon as it is known to be too large, whether it says its length or not; what a call
+took of its token's streams is given back when it ends, however that is.
 """
 
 from __future__ import annotations
@@ -9,18 +11,25 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from urllib.parse import parse_qsl
 
+from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from differ.errors import RelayUnavailableError
+from differ.errors import AccessError, DifferError, RelayUnavailableError, UsageError
 from differ.server.problems import TooLargeError, problem
 from differ.server.services import Services
 
 log = logging.getLogger(__name__)
 
 BODY_BYTES_MAX = 1 << 20
+HEAD_BYTES_MAX = 32 << 10
+"""Of a call's URL and headers together."""
 CALLS_MAX = 4096
+OPEN_TO_ALL = ("/healthz", "/readyz")
+"""They tell nothing, and who asks them may know no name."""
+TOKEN_NAMES = frozenset({"token", "access_token", "auth", "authorization", "bearer", "api_key", "apikey"})
 
 
 class Gate:
@@ -56,16 +65,37 @@ class Gate:
             await send(message)
 
         try:
-            if receive.is_too_large:
-                await problem(TooLargeError(_TOO_LARGE, hint="no call needs one that large"))(scope, receive, noticed)
+            if (refusal := self._refusal(scope, receive)) is not None:
+                await problem(refusal)(scope, receive, noticed)
             else:
                 await self._app(scope, receive, noticed)
         except asyncio.CancelledError:
             log.info("%s %s: broken off by a stop", scope["method"], scope["path"])
         finally:
+            self._services.access.ended(scope)
             if self._services.measures is not None:
                 route = getattr(scope.get("route"), "path_format", "other")
                 self._services.measures.answered(f"{scope['method']} {route}", status, time.monotonic() - begun)
+
+    def _refusal(self, scope: Scope, receive: _Limited) -> DifferError | None:
+        """Why the call is not even looked at; None for one that is."""
+        head = len(scope["raw_path"]) + len(scope["query_string"])
+        if head + sum(len(name) + len(value) for name, value in scope["headers"]) > HEAD_BYTES_MAX:
+            return TooLargeError("the call's URL and headers are larger than 32 KiB", hint="send less")
+        if receive.is_too_large:
+            return TooLargeError(_TOO_LARGE, hint="no call needs one that large")
+        try:
+            if scope["path"] not in OPEN_TO_ALL:
+                self._services.access.check_host(Headers(scope=scope).get("host", ""))
+        except AccessError as error:
+            return error
+        names = {name.lower() for name, _ in parse_qsl(scope["query_string"].decode("latin-1"), keep_blank_values=True)}
+        if TOKEN_NAMES & names:
+            return UsageError(
+                "the call has a token in its URL, which logs and histories keep",
+                hint="send 'Authorization: Bearer TOKEN', and replace that token",
+            )
+        return None
 
 
 class _Limited:

@@ -12,10 +12,10 @@ Invariant: what is refused (FENCED, 409) changed nothing.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, Path
+from fastapi import APIRouter, Depends, Path, Request
 from pydantic import BaseModel, ConfigDict, Field
 
 from differ.catalog.consumer_tables import NAME_LENGTH
@@ -23,7 +23,7 @@ from differ.catalog.groups import LEASE_SECONDS, LEASE_SECONDS_MAX, LEASE_SECOND
 from differ.errors import UsageError
 from differ.formats.checkpoint import Checkpoint, checkpoint_from_json
 from differ.formats.partitions import VIRTUAL, Partitions
-from differ.server.access import needs
+from differ.server.access import Grant, grant_of, needs
 from differ.server.naming import known_sources
 from differ.server.services import Services
 
@@ -95,12 +95,15 @@ class Left(BaseModel):
 
 def router(services: Services) -> APIRouter:
     """The calls of consumer groups; each is one small transaction, in a worker thread."""
-    routes = APIRouter(prefix="/v1/consumer-groups", tags=["consumers"], dependencies=[Depends(needs("consume"))])
+    routes = APIRouter(
+        prefix="/v1/consumer-groups", tags=["consumers"], dependencies=[Depends(needs("consume", by_source=True))]
+    )
     groups = Groups(services.project.consumers)
 
     @routes.post("/{name:path}/join", summary="Become a member of a consumer group")
-    def join(name: Name, body: Join) -> Owned:
+    def join(request: Request, name: Name, body: Join) -> Owned:
         services.check_hosted("relay")
+        check_given(services, grant_of(request), name, body.sources)
         known_sources(services.project, body.sources)
         share = groups.join(
             name,
@@ -113,16 +116,35 @@ def router(services: Services) -> APIRouter:
         return _owned(share)
 
     @routes.post("/{name:path}/heartbeat", summary="Stay a member, release partitions, learn what changed")
-    def heartbeat(name: Name, body: Heartbeat) -> Owned:
+    def heartbeat(request: Request, name: Name, body: Heartbeat) -> Owned:
         services.check_hosted("relay")
+        check_given(services, grant_of(request), name)
         return _owned(groups.heartbeat(name, body.member, version=body.version, released=body.released))
 
     @routes.post("/{name:path}/leave", summary="Leave the group")
-    def leave(name: Name, body: Leave) -> Left:
+    def leave(request: Request, name: Name, body: Leave) -> Left:
         services.check_hosted("relay")
+        check_given(services, grant_of(request), name)
         return Left(left=groups.leave(name, body.member))
 
     return routes
+
+
+def check_given(
+    services: Services, grant: Grant, name: str, sources: Sequence[str] | None = None, *, makes: bool = False
+) -> None:
+    """Raise AccessError unless the consumer or group is of sources that the token gives, before and after the call.
+
+    sources: what it is to follow from now on; None: what it follows already. makes: the call makes one where there is
+    none. Costs a read for tokens of some sources.
+    """
+    if grant.sources is None:
+        return
+    entry = services.project.consumers.get(name)
+    if entry is not None:
+        grant.check(entry.sources)
+    if sources is not None or (makes and entry is None):
+        grant.check(sources or ())
 
 
 def save_group_checkpoint(services: Services, name: str, body: GroupCheckpoint) -> None:

@@ -1,18 +1,18 @@
 """Operate a source over HTTP: scan, pause, resume, approve and reject.
 
-A call is answered with what the command of the same name prints. Invariant: what a person ends (approve, reject) names
-the cycle and its hash, so nobody approves what he did not see.
+A call is answered with what the command of the same name prints. Invariants: what a person ends (approve, reject) names
+the cycle and its hash, so nobody approves what he did not see; what ends a cycle of a group wants a right to all of it.
 """
 
 from __future__ import annotations
 
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, Path
+from fastapi import APIRouter, Depends, Path, Request
 from pydantic import BaseModel, ConfigDict, Field
 
 from differ.model import CycleResult
-from differ.server.access import needs
+from differ.server.access import grant_of, needs
 from differ.server.naming import known_source
 from differ.server.services import Services
 
@@ -30,8 +30,14 @@ class Held(BaseModel):
 
 def router(services: Services) -> APIRouter:
     """The calls of this file."""
-    routes = APIRouter(prefix="/v1/sources/{source}", tags=["operate"], dependencies=[Depends(needs("admin"))])
     project = services.project
+
+    async def whole_group(request: Request, source: Source) -> None:
+        group = project.settings.group_of(source)
+        grant_of(request).check(group.sources if group else (source,))
+
+    checks = [Depends(needs("admin", by_source=True)), Depends(whole_group)]
+    routes = APIRouter(prefix="/v1/sources/{source}", tags=["operate"], dependencies=checks)
 
     @routes.post("/scan", summary="Run one cycle now, and wait for its result")
     async def scan(source: Source) -> dict[str, Any]:

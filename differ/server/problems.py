@@ -65,6 +65,13 @@ class TooLargeError(RelayError):
     status = 413
 
 
+class TooManyStreamsError(RelayError):
+    """A token has as many calls for events under way as it may."""
+
+    code = "TOO_MANY_STREAMS"
+    status = 429
+
+
 def status_and_code(error: DifferError) -> tuple[int, str]:
     """What HTTP says of an error."""
     if isinstance(error, RelayError):
@@ -79,7 +86,7 @@ def problem(error: DifferError) -> JSONResponse:
     headers = {}
     if status == HTTPStatus.UNAUTHORIZED:
         headers["WWW-Authenticate"] = "Bearer"
-    if status == HTTPStatus.SERVICE_UNAVAILABLE:
+    if status in (HTTPStatus.SERVICE_UNAVAILABLE, HTTPStatus.TOO_MANY_REQUESTS):
         headers["Retry-After"] = str(RETRY_SECONDS)
     return _answer(status, code, error.message, error.hint, extra, headers)
 

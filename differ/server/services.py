@@ -74,7 +74,7 @@ class Services:
     @classmethod
     def of(cls, project: Project, watcher: HeadWatcher, listen: str, **more: Any) -> Services:
         """The services of a server that listens at host:port. Raises ConfigError where it would need tokens."""
-        return cls(project=project, watcher=watcher, access=Access.of(project.settings, listen), **more)
+        return cls(project=project, watcher=watcher, access=Access(project.settings, listen), **more)
 
     @cached_property
     def parts(self) -> SegmentReader:

@@ -15,10 +15,14 @@ import struct
 import threading
 from contextlib import suppress
 
+import h11
 import uvicorn
+from uvicorn.protocols.http.h11_impl import H11Protocol
 
+from differ.config.relay import TLSSettings
 from differ.errors import ConfigError, RelayUnavailableError
 from differ.server.app import App
+from differ.server.gate import HEAD_BYTES_MAX
 
 log = logging.getLogger(__name__)
 
@@ -26,13 +30,25 @@ KEEP_ALIVE_SECONDS = 75
 STOP_SECONDS = 5.0
 FILES_WANTED = 65_536
 """Each client is an open file; the usual soft limit is 1024."""
+SAFE_HEADERS = {
+    "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; "
+    "font-src 'self'; connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+    "Referrer-Policy": "no-referrer",
+    "Cross-Origin-Resource-Policy": "same-origin",
+}
+"""Of every answer, whoever makes it: nothing inline, nothing from elsewhere, in nobody's frame."""
 
 
 class Serving:
-    """One app at host:port (port 0: any free one); `url` says where. Once stopped it does not start again."""
+    """One app at host:port (port 0: any free one), with HTTPS alone where there is `tls`; `url` says where.
 
-    def __init__(self, app: App, listen: str) -> None:
-        self._app, self._listen = app, listen
+    Once stopped it does not start again.
+    """
+
+    def __init__(self, app: App, listen: str, tls: TLSSettings | None = None) -> None:
+        self._app, self._listen, self._tls = app, listen, tls
         config = uvicorn.Config(
             app,
             log_config=None,
@@ -42,6 +58,11 @@ class Serving:
             timeout_keep_alive=KEEP_ALIVE_SECONDS,
             ws="none",
             proxy_headers=False,
+            http=_Protocol,
+            h11_max_incomplete_event_size=2 * HEAD_BYTES_MAX,  # what comes in one piece is for the gate
+            headers=list(SAFE_HEADERS.items()),
+            ssl_certfile=None if tls is None else tls.certificate,
+            ssl_keyfile=None if tls is None else tls.key,
         )
         self._server = uvicorn.Server(config)
         self._socket: socket.socket | None = None
@@ -51,11 +72,20 @@ class Serving:
         self.url = ""
 
     def start(self) -> None:
-        """Listen and serve. Raises ConfigError where the address cannot be listened on."""
+        """Listen and serve. Raises ConfigError where the address or the certificate cannot be used."""
         _allow_files()
+        try:
+            self._server.config.load()
+        except OSError as error:  # ssl.SSLError is one
+            assert self._tls is not None  # noqa: S101
+            raise ConfigError(
+                f"relay.tls: {self._tls.certificate}: {error.strerror or error}",
+                hint="certificate and key are PEM files that belong together, the key without password",
+            ) from error
         self._socket = _listening(self._listen)
         host, port = self._socket.getsockname()[:2]
-        self.url = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+        scheme = "http" if self._tls is None else "https"
+        self.url = f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"
         self._thread.start()
         self._ready.wait()
         if self._failure is not None:
@@ -96,6 +126,17 @@ class Serving:
         for connection in list(self._server.server_state.connections):  # whose time is up
             _break_off(connection.transport)
         await asyncio.sleep(0)  # an abort closes the socket in the loop's next turn
+
+
+class _Protocol(H11Protocol):
+    """Answers what is no HTTP with the headers of every other answer."""
+
+    def send_400_response(self, msg: str) -> None:
+        """The last words on this connection."""
+        headers = [*self.server_state.default_headers, (b"content-type", b"text/plain"), (b"connection", b"close")]
+        for event in (h11.Response(status_code=400, headers=headers), h11.Data(data=msg.encode()), h11.EndOfMessage()):
+            self.transport.write(self.conn.send(event) or b"")
+        self.transport.close()
 
 
 def _break_off(transport: asyncio.Transport) -> None:

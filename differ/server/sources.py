@@ -7,13 +7,13 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, Path, Query
+from fastapi import APIRouter, Depends, Path, Query, Request
 from pydantic import BaseModel, ConfigDict
 
 from differ.catalog.reading import SchemaEntry
 from differ.catalog.schema_document import SchemaForm, schema_document
 from differ.errors import CorruptionError
-from differ.server.access import needs
+from differ.server.access import grant_of, needs
 from differ.server.naming import known_source
 from differ.server.problems import NotFoundError
 from differ.server.services import Services
@@ -32,15 +32,18 @@ class SchemaQuery(BaseModel):
 
 def router(services: Services) -> APIRouter:
     """The calls of this file."""
-    routes = APIRouter(tags=["sources"], dependencies=[Depends(needs("read"))])
+    routes = APIRouter(tags=["sources"], dependencies=[Depends(needs("read", by_source=True))])
     project = services.project
 
     @routes.get("/v1/sources", summary="The stream and all its sources")
-    def sources() -> dict[str, Any]:
+    def sources(request: Request) -> dict[str, Any]:
+        grant = grant_of(request)
         status = project.status()
         latest = {entry.source: entry for entry in project.catalog.schemas()}
         return _stream() | {
-            "sources": [_shown(body, latest.get(body["source"])) for body in status["sources"]],
+            "sources": [
+                _shown(body, latest.get(body["source"])) for body in status["sources"] if grant.gives([body["source"]])
+            ],
         }
 
     @routes.get("/v1/sources/{source}", summary="Where one source stands")
@@ -50,12 +53,15 @@ def router(services: Services) -> APIRouter:
 
     @routes.get("/v1/schemas/{schema_id}", summary="A version of a source's schema, by the id that events carry")
     def schema(
-        schema_id: Annotated[int, Path(ge=0, le=SCHEMA_ID_MAX)], query: Annotated[SchemaQuery, Query()]
+        request: Request,
+        schema_id: Annotated[int, Path(ge=0, le=SCHEMA_ID_MAX)],
+        query: Annotated[SchemaQuery, Query()],
     ) -> dict[str, Any]:
         try:
             entry = project.catalog.schema(schema_id)
         except CorruptionError as error:  # an event that names it would be damage; a client that does is not
             raise NotFoundError(f"there is no schema {schema_id}", hint="see /v1/sources") from error
+        grant_of(request).check([entry.source])
         return schema_document(entry, query.format)
 
     def _stream() -> dict[str, Any]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from functools import partial
 from typing import Annotated, Any, Literal
 
@@ -24,7 +25,7 @@ from differ.formats.partitions import Partitions
 from differ.model import OPS
 from differ.relay.answer import Answer, Part, Selection, plan
 from differ.relay.parts import SegmentReader
-from differ.server.access import needs
+from differ.server.access import grant_of, needs, streams
 from differ.server.body import Body, gather, watch
 from differ.server.encoders import ENCODERS, MEDIA_TYPES, ONE_RUN, Encoder
 from differ.server.naming import known_sources, listed
@@ -73,11 +74,12 @@ class StreamQuery(BaseModel):
 
 def router(services: Services) -> APIRouter:
     """The calls of this file."""
-    routes = APIRouter(tags=["stream"], dependencies=[Depends(needs("read"))])
+    routes = APIRouter(tags=["stream"], dependencies=[Depends(needs("read", by_source=True))])
 
     @routes.get(
         "/v1/stream",
         summary="Events after an SCN",
+        dependencies=[Depends(streams)],
         response_class=Response,
         responses={200: described_body("Events by SCN.", HEADERS)},
     )
@@ -85,6 +87,7 @@ def router(services: Services) -> APIRouter:
         services.check_hosted("relay")
         _check_call(request)
         start, selection = _start(query), _selection(query)
+        selection = replace(selection, sources=grant_of(request).chosen(selection.sources))
         gone = watch(request.receive)
         try:
             answer = await _answer(services, query, start, selection, gone)

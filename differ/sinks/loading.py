@@ -35,17 +35,21 @@ def load_attribute(text: str, project: Path, *, what: str) -> Any:
     place, mark, name = text.rpartition(":")
     if not mark or not place or not name.isidentifier():
         raise ConfigError(f"{what} {text!r}: expected file.py:name or package.module:name")
-    module = _from_file(project / place, what) if place.endswith(".py") else _from_package(place, what)
+    module = _from_file(project / place, project, what) if place.endswith(".py") else _from_package(place, what)
     if not hasattr(module, name):
         public = [item for item in vars(module) if not item.startswith("_")]
         raise ConfigError(f"{what} {text!r}: {place} has no {name!r}; {suggestion(name, public)}")
     return getattr(module, name)
 
 
-def _from_file(file: Path, what: str) -> ModuleType:
+def _from_file(file: Path, project: Path, what: str) -> ModuleType:
     if not file.is_file():
         raise ConfigError(f"{what}: there is no file {file}", hint="the path starts from the project's folder")
     file = file.resolve()
+    if not file.is_relative_to(project.resolve()):
+        raise ConfigError(
+            f"{what}: {file} lies outside of the project", hint="move it into the project's folder, or install it"
+        )
     for place in (file, file.parent):
         if place.stat().st_mode & stat.S_IWOTH:
             raise SinkError(

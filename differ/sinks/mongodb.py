@@ -26,6 +26,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 from pydantic import Field
 
 from differ.config.fields import Duration, Section
+from differ.config.transit import mongo_arguments
 from differ.errors import DifferError, FencedError, SinkError, SinkUnavailableError, UsageError
 from differ.formats.checkpoint import BootstrapCheckpoint, Checkpoint, StreamCheckpoint, checkpoint_from_json
 from differ.sinks.bsonvalues import bson_document, bson_value
@@ -106,6 +107,7 @@ class MongoSink(StateSink):
             "w": "majority",
         }
         given |= {"appname": "differ", "uuidRepresentation": "standard", "tz_aware": True}
+        given |= mongo_arguments(self.options.url, self.options.connect_args)
         client: MongoClient[Fields] = MongoClient(self.options.url, **(given | self.options.connect_args))
         self._client = client
         try:

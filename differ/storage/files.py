@@ -158,6 +158,11 @@ def ensure_folder(path: Path) -> Path:
     return path
 
 
+def private(path: str, flags: int) -> int:
+    """An opener for `open`: a file that it makes is for its owner alone (0600)."""
+    return os.open(path, flags, 0o600)
+
+
 def sync_folder(path: Path) -> None:
     """Make the names in a folder durable."""
     seam.at("folder.fsync")

@@ -35,6 +35,7 @@ class Buckets:
         path = self._path(bucket)
         with storage_errors("write", path):
             if bucket not in self._files:
+                path.touch(mode=0o600)  # Arrow would make it as the umask says
                 file = pa.OSFile(str(path), mode="wb")
                 self._files[bucket] = (file, pa.ipc.new_stream(file, self._schema))
             self._files[bucket][1].write_batch(batch)

@@ -14,6 +14,7 @@ from typing import Any
 import yaml
 
 from differ.cli.main import run
+from tests.canary import check_text, with_canary
 
 COMMAND = (sys.executable, "-P", "-m", "differ")
 
@@ -25,6 +26,10 @@ class Done:
     code: int
     out: str
     err: str
+
+    def __post_init__(self) -> None:
+        check_text(self.out, "what the command printed")
+        check_text(self.err, "what the command logged")
 
     @property
     def lines(self) -> list[Any]:
@@ -47,7 +52,7 @@ class Shop:
 
     def configure(self, sources: dict[str, Any], **more: Any) -> None:
         """Write scheduler.yaml."""
-        text = yaml.safe_dump({"version": 1, "sources": sources, **more}, sort_keys=False)
+        text = yaml.safe_dump(with_canary({"version": 1, "sources": sources, **more}), sort_keys=False)
         (self.folder / "scheduler.yaml").write_text(text)
 
     def sql(self, *statements: str) -> None:

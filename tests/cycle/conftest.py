@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.canary import check_folder
 from tests.cycle.world import World
 
 IN_MEMORY = Path("/dev/shm")
@@ -20,4 +21,5 @@ def world() -> Iterator[World]:
     world = World(folder)
     yield world
     world.close()
+    check_folder(folder)
     shutil.rmtree(folder)

@@ -18,6 +18,7 @@ from differ.formats.batch import EventBatch
 from differ.model import OPS, CycleResult
 from differ.project import Project
 from differ.records.types import Schema
+from tests.canary import with_canary
 from tests.cycle.feed import FEEDS, PLUGIN, Feed
 
 Row = Mapping[str, Any]
@@ -87,7 +88,7 @@ class World:
     def project(self) -> Project:
         """The open project."""
         if self._project is None:
-            (self.folder / "scheduler.yaml").write_text(yaml.safe_dump(self.settings))
+            (self.folder / "scheduler.yaml").write_text(yaml.safe_dump(with_canary(self.settings)))
             self._project = differ.open(self.folder)
         return self._project
 

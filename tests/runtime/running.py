@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+from tests.canary import check_text
 from tests.cli.shop import COMMAND, Shop
 
 DEADLINE_SECONDS = 60.0
@@ -47,6 +48,7 @@ class Running:
     def wait_for(self, pattern: str) -> re.Match[str]:
         """Read the log until a message matches; a process that ends before that fails the test."""
         for line in self._lines:
+            check_text(line, "the log")
             self.seen.append(json.loads(line)["message"])
             if found := re.search(pattern, self.seen[-1]):
                 return found

@@ -13,6 +13,7 @@ from differ.relay.watcher import HeadWatcher
 from differ.server.app import build_app
 from differ.server.services import Services
 from differ.server.serving import Serving
+from tests.canary import check_text
 
 LISTEN = "127.0.0.1:0"
 
@@ -72,7 +73,7 @@ class Relay:
         self.project = project
         self.watcher = HeadWatcher(project.catalog)
         self.services = Services.of(project, self.watcher, LISTEN, **services)
-        self.serving = Serving(build_app(self.services), LISTEN)
+        self.serving = Serving(build_app(self.services), LISTEN, project.settings.relay.tls)
 
     def start(self) -> "Relay":
         self.watcher.start()
@@ -107,7 +108,10 @@ class Relay:
         try:
             connection.request(method, path, body, named)
             answer = connection.getresponse()
-            return Reply(answer.status, {k.lower(): v for k, v in answer.getheaders()}, answer.read())
+            reply = Reply(answer.status, {k.lower(): v for k, v in answer.getheaders()}, answer.read())
+            check_text(reply.body, f"the answer to {method} {path}")
+            check_text(str(reply.headers), f"the headers of the answer to {method} {path}")
+            return reply
         finally:
             connection.close()
 

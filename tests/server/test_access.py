@@ -1,9 +1,12 @@
 """Who may do what: tokens by right, and a relay without tokens is no gate for web pages."""
 
 from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import pytest
 
+from differ.config import Settings
 from differ.errors import ConfigError
 from differ.server.access import Access
 from tests.cycle.world import World
@@ -29,6 +32,7 @@ CALLS = (
     ("admin", "POST", "/v1/sources/a/reject"),
 )
 ORDER = list(TOKENS)
+ELSEWHERE = ["0.0.0.0:7070", "[::]:7070", "192.168.1.2:7070", "relay.example.com:7070"]
 
 
 @pytest.fixture
@@ -77,18 +81,31 @@ def test_the_scheme_may_be_written_in_any_case(guarded: Relay) -> None:
     assert guarded.call("GET", "/v1/stream", Authorization="bearer read-token").status == 200
 
 
-@pytest.mark.parametrize("listen", ["0.0.0.0:7070", "[::]:7070", "192.168.1.2:7070", "relay.example.com:7070"])
+def access(folder: Path, listen: str, **relay: Any) -> Access:
+    return Access(Settings.model_validate({"(project)": folder, "relay": relay}), listen)
+
+
+@pytest.mark.parametrize("listen", ELSEWHERE)
 @pytest.mark.parametrize("missing", ORDER)
-def test_off_loopback_every_right_needs_a_token(listen: str, missing: str) -> None:
-    Access(TOKENS, listen)
+def test_off_loopback_every_right_needs_a_token(tmp_path: Path, listen: str, missing: str) -> None:
+    access(tmp_path, listen, tokens=TOKENS, insecure=True)
     with pytest.raises(ConfigError, match=missing) as caught:
-        Access({**TOKENS, missing: None}, listen)
+        access(tmp_path, listen, tokens={**TOKENS, missing: None}, insecure=True)
     assert "relay.tokens" in str(caught.value.hint)
 
 
+@pytest.mark.parametrize("listen", ELSEWHERE)
+def test_off_loopback_nothing_goes_in_plain_text(tmp_path: Path, listen: str) -> None:
+    access(tmp_path, listen, tokens=TOKENS, tls={"certificate": "relay.pem"})
+    with pytest.raises(ConfigError, match="plain text") as caught:
+        access(tmp_path, listen, tokens=TOKENS)
+    assert "relay.tls" in str(caught.value.hint)
+    assert "relay.insecure" in str(caught.value.hint)
+
+
 @pytest.mark.parametrize("listen", ["127.0.0.1:0", "127.9.9.9:0", "[::1]:0", "localhost:0"])
-def test_on_loopback_none_is_needed(listen: str) -> None:
-    Access({}, listen)
+def test_on_loopback_none_is_needed(tmp_path: Path, listen: str) -> None:
+    access(tmp_path, listen)
 
 
 def test_a_right_with_a_token_guards_beside_one_without(world: World, serve: Callable[..., Relay]) -> None:
@@ -133,6 +150,36 @@ def test_pages_of_the_relay_itself_are_let_in(relay: Relay) -> None:
     assert relay.call("GET", "/v1/stream", Origin=relay.url, Sec_Fetch_Site="same-origin").status == 200
 
 
-def test_a_token_lets_any_host_in(guarded: Relay) -> None:
-    headers = {"Host": "relay.example.com", "Origin": "https://console.example.com"}
-    assert guarded.call("GET", "/v1/stream", token="read-token", **headers).status == 200
+def test_a_token_lets_no_other_host_in(guarded: Relay) -> None:
+    """A page that was rebound to this server is not even told whether the tokens that it tries are right."""
+    for token in ("read-token", "wrong", None):
+        reply = guarded.call("GET", "/v1/stream", token=token, Host="relay.example.com")
+        assert (reply.status, reply.error["code"]) == (403, "FORBIDDEN")
+        assert "relay.hosts" in reply.error["hint"]
+    for path in ("/", "/nothing", "/openapi.json", "/v1/schemas/1"):
+        assert guarded.call("GET", path, token="read-token", Host="relay.example.com").status == 403
+
+
+def test_who_has_a_token_may_be_a_page_of_another_site(guarded: Relay) -> None:
+    reply = guarded.call("GET", "/v1/stream", token="read-token", Origin="https://console.example.com")
+    assert reply.status == 200
+
+
+@pytest.mark.parametrize(
+    "host", ["relay.example.com", "RELAY.example.com:7070", "front.example.com", "states.example.com.", "192.168.1.2:1"]
+)
+def test_names_that_are_configured_are_let_in(world: World, serve: Callable[..., Relay], host: str) -> None:
+    world.settings["relay"] = {
+        "tokens": TOKENS,
+        "hosts": "relay.example.com",
+        "url": "https://front.example.com/differ",
+    }
+    world.settings["bootstrap"] = {"url": "http://states.example.com:7071"}
+    relay = serve()
+    assert relay.call("GET", "/v1/stream", token="read-token", Host=host).status == 200
+    assert relay.call("GET", "/v1/stream", token="read-token", Host=f"x{host}").status == 403
+
+
+@pytest.mark.parametrize("path", ["/healthz", "/readyz"])
+def test_health_may_be_asked_by_any_name(relay: Relay, path: str) -> None:
+    assert relay.call("GET", path, Host="10.1.2.3:7070").status == 200

@@ -15,6 +15,7 @@ from pathlib import Path
 import psycopg
 from psycopg import sql
 
+from tests.canary import CANARY
 from tests.servers.process import Server, ServerUnavailableError, unique_name
 
 SYSTEM_PROGRAMS = Path("/usr/lib/postgresql")
@@ -61,7 +62,7 @@ class PostgreSQL(Server):
             connection.execute("SELECT 1")
 
     def url(self, database: str = "postgres") -> str:
-        return f"postgresql+psycopg://postgres@{self.host}:{self.port}/{database}"
+        return f"postgresql+psycopg://postgres:{CANARY}@{self.host}:{self.port}/{database}"
 
     def create_database(self, prefix: str = "test") -> str:
         database = unique_name(prefix)

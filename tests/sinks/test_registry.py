@@ -86,6 +86,20 @@ def test_code_that_everybody_may_write_is_not_run(tmp_path: Path) -> None:
     file.chmod(0o666)
     with pytest.raises(SinkError, match="everybody on this machine may write it"):
         sink(tmp_path, "notes.py:Notes")
+    file.chmod(0o644)
+    tmp_path.chmod(0o777)
+    with pytest.raises(SinkError, match="everybody on this machine may write it"):
+        sink(tmp_path, "notes.py:Notes")
+
+
+@pytest.mark.parametrize("form", ["../notes.py:Notes", "{above}/notes.py:Notes", "link.py:Notes"])
+def test_code_outside_of_the_project_is_not_run(tmp_path: Path, form: str) -> None:
+    (tmp_path / "notes.py").write_text("raise AssertionError('it ran')")
+    project = tmp_path / "project"
+    project.mkdir()
+    (project / "link.py").symlink_to(tmp_path / "notes.py")
+    with pytest.raises(ConfigError, match="outside of the project"):
+        sink(project, form.format(above=tmp_path))
 
 
 @pytest.mark.parametrize(

@@ -101,7 +101,19 @@ def test_a_type_that_is_not_known_yet_gets_its_column_with_the_first_value(url: 
 # -- names ------------------------------------------------------------------------------------------------------------
 
 
-NAMES = ["order", "two words", "Grüße", "UPPER", 'quo"te', "per%cent", "back`tick", "semi;colon", "%s", ":x"]
+NAMES = [
+    "order",
+    "two words",
+    "Grüße",
+    "UPPER",
+    'quo"te',
+    "per%cent",
+    "back`tick",
+    "semi;colon",
+    "%s",
+    ":x",
+    'x"); DROP TABLE t; --',
+]
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import csv
 import io
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, BinaryIO
@@ -19,11 +20,17 @@ _FIELD_CHARACTERS_MAX = 1 << 30
 
 
 class QuoteCounter(io.RawIOBase):
-    """A stream that counts the quotes it hands on: an odd number in all means that one may never be closed."""
+    """A stream that counts the quotes it hands on: an odd number in all means that one may never be closed.
+
+    Arrow reads ahead in a thread of its own, also when nobody wants the rest. `end` makes that thread see the end, and
+    returns when it is outside, so that the stream may be closed and the interpreter may go.
+    """
 
     def __init__(self, stream: BinaryIO) -> None:
         super().__init__()
         self._stream = stream
+        self._turn = threading.Lock()
+        self._is_over = False
         self.quotes = 0
 
     def readable(self) -> bool:
@@ -31,10 +38,18 @@ class QuoteCounter(io.RawIOBase):
         return True
 
     def read(self, size: int = -1) -> bytes:
-        """The next bytes of the stream."""
-        data: bytes = self._stream.read(size) if size >= 0 else self._stream.read()
-        self.quotes += data.count(b'"')
-        return data
+        """The next bytes of the stream; none after `end`."""
+        with self._turn:
+            if self._is_over:
+                return b""
+            data: bytes = self._stream.read(size) if size >= 0 else self._stream.read()
+            self.quotes += data.count(b'"')
+            return data
+
+    def end(self) -> None:
+        """Hand on nothing more; idempotent."""
+        with self._turn:
+            self._is_over = True
 
 
 def header_names(place: Place, delimiter: str) -> tuple[str, ...]:

@@ -55,7 +55,11 @@ def parse(place: Place, dialect: Dialect, columns: list[str]) -> Iterator[pa.Rec
     names: all columns of the file. Raises SourceError naming file and line. Memory is a block or two.
     """
     with place.open_text() as stream:
-        yield from _parse(place, QuoteCounter(stream), dialect, columns)
+        counted = QuoteCounter(stream)
+        try:
+            yield from _parse(place, counted, dialect, columns)
+        finally:
+            counted.end()
 
 
 def _parse(place: Place, stream: QuoteCounter, dialect: Dialect, columns: list[str]) -> Iterator[pa.RecordBatch]:

@@ -35,8 +35,11 @@ def objects(
         lines = byte_lines(stream)
         number = 0
         while True:
-            with reading(place):
-                line = next(lines, None)
+            try:
+                with reading(place):
+                    line = next(lines, None)
+            except RecordError as error:
+                raise bad_line(place, number + 1, error.message) from None
             if line is None:
                 return
             number += 1

@@ -75,9 +75,8 @@ def _error(what: str, error: Exception, configured: bool) -> Exception:
             return _of_server(what, error, configured)
         case errors.ServerSelectionTimeoutError():
             cause = str(error).partition(", Timeout:")[0].partition(" (configured timeouts")[0]
-            return SourceUnavailableError(
-                f"{what}: no server answered: {cause}", hint="is the server up, is the url right?"
-            )
+            hint = "is the server up, is the url right, does it speak TLS? (add ?tls=false where not)"
+            return SourceUnavailableError(f"{what}: no server answered: {cause}", hint=hint)
         case errors.ConnectionFailure():
             cause = str(error).partition(" (configured timeouts")[0]
             return SourceUnavailableError(f"{what}: the connection was lost: {cause}", hint="scan again")

@@ -12,6 +12,8 @@ from datetime import UTC, date, datetime
 from typing import Any
 from urllib.parse import unquote_plus
 
+from bson.code import Code
+from bson.dbref import DBRef
 from bson.errors import BSONError
 from bson.json_util import RELAXED_JSON_OPTIONS, JSONOptions, object_hook
 from bson.json_util import loads as load_extended_json
@@ -23,7 +25,7 @@ from differ.iterators.options import Options
 
 _FORBIDDEN = {
     "$where": "runs code", "$function": "runs code", "$accumulator": "runs code", "$out": "writes",
-    "$merge": "writes", "mapReduce": "runs code", "mapreduce": "runs code",
+    "$merge": "writes", "mapReduce": "runs code", "mapreduce": "runs code", "$eval": "runs code",
 }  # fmt: skip
 _JSON: JSONOptions = RELAXED_JSON_OPTIONS
 
@@ -124,6 +126,10 @@ _TAGS = {
 
 
 def _refuse_forbidden(options: Options, name: str, value: Any) -> None:
+    if isinstance(value, DBRef):  # Extended JSON makes one of a mapping with $ref and $id, whatever else it holds
+        value = value.as_doc()
+    if isinstance(value, Code):
+        raise options.error(name, "$code is code, which differ never sends to a server")
     if isinstance(value, Mapping):
         for operator, item in value.items():
             if operator in _FORBIDDEN:

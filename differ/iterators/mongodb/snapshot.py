@@ -26,6 +26,7 @@ from pymongo import MongoClient, ReadPreference, errors
 from pymongo.client_session import ClientSession
 from pymongo.read_concern import ReadConcern
 
+from differ.config.transit import mongo_arguments
 from differ.errors import ConfigError
 from differ.iterators.mongodb.errors import mapped
 from differ.iterators.mongodb.options import MongoOptions
@@ -94,6 +95,7 @@ def _make_client(options: MongoOptions, source: str, *, connect: bool) -> Client
         del given["serverSelectionTimeoutMS"]
     with mapped(source, "connect"):
         try:
+            given |= mongo_arguments(options.url, options.connect_args)
             return MongoClient(options.url, connect=connect, **(given | dict(options.connect_args)))
         except (TypeError, ValueError) as error:
             raise ConfigError(f"source {source}: url or connect_args: {error}") from error

@@ -15,6 +15,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from differ.config import transit
 from differ.errors import DifferError, SourceError, SourceUnavailableError
 
 CAUSE_CHARACTERS_MAX = 400
@@ -43,9 +44,12 @@ _PG_FINAL = {
     "57014": "the server's statement_timeout or a person ended the query",
     "25006": "a source is only ever read; the query writes",
 }
+_PG_TLS = re.compile(r"\bSSL\b|certificate")
+"""While it connects psycopg has no SQLSTATE, only words."""
 # MariaDB and MySQL: https://mariadb.com/kb/en/mariadb-error-code-reference/
 _MY_PASSWORD = {1044, 1045, 1049, 1698, 4151}
 _MY_UNAVAILABLE = {1040, 1053, 1077, 1152, 1158, 1159, 1160, 1161, 1205, 1213, 1317, 1412, 1927, *range(2000, 2060)}
+_MY_TLS = 2026
 _MY_FINAL = {
     1146: "check `table` or the query's table names",
     1054: "check the column names of the options",
@@ -114,6 +118,8 @@ def _classify(error: Any, invalidated: bool) -> tuple[type[SourceError], str]:
     module = type(error).__module__.split(".")[0]
     if invalidated or (type(error).__name__ in ("OperationalError", "InterfaceError") and module != "sqlite3"):
         text = _text(error)
+        if module.startswith("psycopg") and _PG_TLS.search(text):
+            return SourceUnavailableError, transit.HINT
         wrong_user = "authentication failed" in text or "does not exist" in text or "no password" in text
         return SourceUnavailableError, _HINT_PASSWORD if wrong_user else _HINTS_UNAVAILABLE
     return SourceError, "check the table, the columns and the query"
@@ -129,6 +135,8 @@ def _by_state(state: str) -> tuple[type[SourceError], str]:
 def _by_number(number: int) -> tuple[type[SourceError], str]:
     if number in _MY_PASSWORD:
         return SourceUnavailableError, _HINT_PASSWORD
+    if number == _MY_TLS:
+        return SourceUnavailableError, transit.HINT
     if number in _MY_UNAVAILABLE:
         return SourceUnavailableError, _HINTS_UNAVAILABLE
     return SourceError, _MY_FINAL.get(number, "check the table, the columns and the query")

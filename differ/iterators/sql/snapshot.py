@@ -13,6 +13,7 @@ from pathlib import Path
 import sqlalchemy as sa
 from sqlalchemy.pool import NullPool
 
+from differ.config.transit import sql_arguments
 from differ.errors import register_secret
 from differ.iterators.contract import Context
 from differ.iterators.sql.dialects import CONNECT_SECONDS_MAX, Dialect, dialect_of, parse_url
@@ -64,7 +65,7 @@ def open_snapshot(ctx: Context, options: Options) -> Snapshot:
     dialect = dialect_of(url)
     with mapped(ctx.source, "connect", url):
         opened = dialect.prepare(ctx.source, url, Path(ctx.project))
-        arguments = dict(options.connect_args)
+        arguments = sql_arguments(opened, options.connect_args) | dict(options.connect_args)
         limit = dialect.drivers.get(url.get_driver_name())
         if limit:
             arguments.setdefault(limit, CONNECT_SECONDS_MAX)

@@ -10,6 +10,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from differ.config.transit import sql_arguments
 from differ.errors import UsageError
 from differ.sinks.sql.options import SqlOptions
 
@@ -58,7 +59,11 @@ def engine_of(options: SqlOptions, project: Path) -> sa.Engine:
             arguments = {"connect_timeout": CONNECT_SECONDS, "charset": "utf8mb4"}
         case "sqlite", _:
             arguments = {"timeout": CONNECT_SECONDS}
-    engine = sa.create_engine(url, poolclass=sa.pool.NullPool, connect_args=arguments | options.connect_args)
+    engine = sa.create_engine(
+        url,
+        poolclass=sa.pool.NullPool,
+        connect_args=arguments | sql_arguments(url, options.connect_args) | options.connect_args,
+    )
     match engine.dialect.name:
         case "sqlite":
             sa.event.listen(engine, "connect", _sqlite_session)

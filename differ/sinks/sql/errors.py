@@ -17,6 +17,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from differ.config import transit
 from differ.errors import DifferError, SinkError, SinkUnavailableError
 from differ.sinks.contract import RefusedError
 
@@ -26,6 +27,7 @@ _LOGIN = re.compile(
     r"|FATAL: +permission denied for database"
 )
 """While it connects psycopg has no SQLSTATE, only the server's words."""
+_TLS = re.compile(r"\bSSL\b|certificate verify")
 _EXTRAS = {"psycopg": "postgresql", "MySQLdb": "mariadb"}
 _DRIVERS = ("sqlite3", "psycopg", "psycopg2", "MySQLdb", "pymysql")
 
@@ -50,6 +52,8 @@ _HINTS = {
     "3D": "check user, password and database of the url",
     "42501": "grant SELECT, INSERT, UPDATE and DELETE, and CREATE where the sink makes its tables",
     "42P10": "the table needs a primary key or unique index on the key's columns",
+    "TLS": transit.HINT,
+    "2026": transit.HINT,
     "1044": "check user, password and database of the url",
     "1045": "check user, password and database of the url",
     "1049": "check user, password and database of the url",
@@ -103,6 +107,8 @@ def _classify(error: Any, kind: str, invalidated: bool) -> tuple[type[SinkError]
         return _chosen(number in _MY_DOWN, number in _MY_REFUSED), str(number)
     if _LOGIN.search(str(error)):
         return SinkError, "28"
+    if _TLS.search(str(error)):
+        return SinkUnavailableError, "TLS"
     down = invalidated or kind in ("OperationalError", "InterfaceError")
     return _chosen(down, kind in ("DataError", "IntegrityError")), ""
 

@@ -18,6 +18,7 @@ ORDERS = (
     "INSERT INTO orders VALUES ('eu', 1, 19.90, 'a:b %s'), ('eu', 2, NULL, ''), ('us', 1, 5, 'x''y')",
 )
 ODD = ['or"der` tab:le%', "select", "Größe ñ", "we {}ird", "UPPER", "a.b", "?", "%(x)s", "back\\slash"]
+ODD += ['a"; DROP TABLE orders; --', "b`); DROP TABLE orders; --", "c' OR '1'='1"]
 
 
 def quoted(url: str, name: str) -> str:
