@@ -23,7 +23,7 @@ PYTEST ?= -n 2
 UPGRADE ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test test-faults lint format docs bench lock clean
+.PHONY: help venv demo test test-faults mutants lint format docs bench lock clean
 
 help:  ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -50,6 +50,9 @@ test: lint  ## lint, types and all tests
 
 test-faults: $(STAMP)  ## all faults at full size: takes hours; DIFFER_SEED=N tries one choice again
 	DIFFER_FAULTS=full $(BIN)/python -m pytest -m faults tests/faults $(PYTEST)
+
+mutants: $(STAMP)  ## seeded bugs, one at a time, each of which the tests must catch; MUTANTS="NAME ..." for some
+	$(BIN)/python tests/faults/mutations.py $(MUTANTS)
 
 lint: $(STAMP)  ## ruff (rules and format) and mypy --strict
 	$(BIN)/ruff check .
