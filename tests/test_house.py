@@ -32,6 +32,7 @@ def complaints(rule: Rule, *patterns: str) -> list[str]:
         house.layer_complaints,
         house.print_complaints,
         house.environment_complaints,
+        house.storage_complaints,
         house.docstring_complaints,
         house.code_complaints,
     ],
@@ -39,6 +40,11 @@ def complaints(rule: Rule, *patterns: str) -> list[str]:
 )
 def test_package(rule: Rule) -> None:
     assert complaints(rule, "differ/**/*.py") == []
+
+
+def test_no_bypass_of_the_storage_is_listed_in_vain() -> None:
+    texts = {path: text for text, path in files("differ/**/*.py")}
+    assert [path for path in house.BYPASSES if not house.is_bypassed(texts.get(path, ""))] == []
 
 
 def test_names_and_lengths() -> None:
@@ -85,6 +91,15 @@ BAD: list[tuple[Rule, str, str]] = [
     (house.environment_complaints, "differ/relay/segment.py", "import os\nos.environ['HOME']"),
     (house.environment_complaints, "differ/relay/segment.py", "import os\nos.getenv('HOME')"),
     (house.environment_complaints, "differ/relay/segment.py", "from os import environ"),
+    (house.storage_complaints, "differ/relay/segment.py", "import os\nos.rename(a, b)"),
+    (house.storage_complaints, "differ/relay/segment.py", "import os\nos.open(path, os.O_WRONLY | os.O_CREAT)"),
+    (house.storage_complaints, "differ/relay/segment.py", "import shutil\nshutil.rmtree(folder)"),
+    (house.storage_complaints, "differ/relay/segment.py", "open(path, 'wb')"),
+    (house.storage_complaints, "differ/relay/segment.py", "path.open(mode='a+')"),
+    (house.storage_complaints, "differ/relay/segment.py", "(folder / name).write_text('hello')"),
+    (house.storage_complaints, "differ/relay/segment.py", "path.unlink(missing_ok=True)"),
+    (house.storage_complaints, "differ/relay/segment.py", "path.replace(target)"),
+    (house.storage_complaints, "differ/relay/segment.py", "pa.OSFile(str(path), mode='wb')"),
     (house.docstring_complaints, "differ/model.py", "x = 1"),
     (house.docstring_complaints, "differ/model.py", '"""Doc."""\ndef public(): ...'),
     (house.docstring_complaints, "differ/model.py", '"""Doc."""\nclass Public: ...'),
@@ -128,6 +143,8 @@ GOOD: list[tuple[Rule, str, str]] = [
     (house.print_complaints, "differ/cli/status.py", "print('hello')"),
     (house.print_complaints, "differ/relay/segment.py", "fingerprint('hello')"),
     (house.environment_complaints, "differ/config/source.py", "import os\nos.environ['HOME']"),
+    (house.storage_complaints, "differ/relay/segment.py", "path.open('rb')\nopen(path)\n'a'.replace('a', 'b')"),
+    (house.storage_complaints, "differ/storage/files.py", "path.unlink()"),
     (house.docstring_complaints, "differ/model.py", '"""Doc."""\ndef _private(): ...'),
     (house.code_complaints, "differ/x.py", "import re\nre.compile('x')\nyaml.safe_load(x)\nrun(x, shell=False)"),
     (house.file_complaints, "differ/relay/segment.py", "x = 1\n" * house.LINES_MAX),

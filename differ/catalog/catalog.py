@@ -30,6 +30,7 @@ from differ.catalog.entries import (
 from differ.catalog.reading import CatalogReader
 from differ.catalog.totals import count_scan
 from differ.errors import StorageError, UsageError
+from differ.storage import seam
 
 GENESIS = "0" * 64
 FRESH = {"epoch": 0, "cycles": 0, "floor_scn": 0, "floor_number": 0, "paused": False, "rebaseline": False}
@@ -64,6 +65,8 @@ class Catalog(CatalogReader):
             with connection.begin():
                 take_write_lock(connection)
                 yield connection
+                seam.at("catalog.commit")
+        seam.at("catalog.done")
 
     def _prepare(self) -> None:
         with self.reading() as connection:
@@ -150,10 +153,7 @@ class Catalog(CatalogReader):
         table = tables.cycles
         with self.writing() as connection:
             connection.execute(table.delete().where(table.c.source == source, table.c.cycle.in_(cycles)))
-            rows = connection.execute(select(table).where(table.c.source == source, table.c.cycle.in_(snapshots)))
-            for row in rows.all():
-                write_cycle(connection, dict(row._mapping) | {"staged": None})
-            _forget(connection, source)
+            _let_snapshots_go(connection, source, snapshots)
 
     def let_windows_go(self, last_scn: int) -> int:
         """Stop referring to the windows that end at this SCN or before; returns how many. Their files are swept later.
@@ -184,9 +184,9 @@ class Catalog(CatalogReader):
 
     def lose_snapshot(self, source: str, cycle: int) -> None:
         """Stop referring to a damaged snapshot; without its current one a source makes a new base at its next cycle."""
-        self.let_go(source, [cycle], [])
         table = tables.sources
         with self.writing() as connection:
+            _let_snapshots_go(connection, source, [cycle])
             connection.execute(
                 update(table)
                 .where(table.c.name == source, table.c.current == cycle)
@@ -227,6 +227,14 @@ def raise_floor(connection: Connection, source: str, scn: int) -> None:
     connection.execute(update(tables.stream).values(floors=number))
     table = tables.sources
     connection.execute(update(table).where(table.c.name == source).values(floor_scn=scn, floor_number=number))
+
+
+def _let_snapshots_go(connection: Connection, source: str, cycles: Sequence[int]) -> None:
+    table = tables.cycles
+    rows = connection.execute(select(table).where(table.c.source == source, table.c.cycle.in_(cycles)))
+    for row in rows.all():
+        write_cycle(connection, dict(row._mapping) | {"staged": None})
+    _forget(connection, source)
 
 
 def _forget(connection: Connection, source: str) -> None:

@@ -28,6 +28,7 @@ from differ.catalog.consumer_entries import ConsumerEntry, consumer_entry, group
 from differ.catalog.engine import BUSY_SECONDS, catalog_errors, open_engine, take_write_lock, write_options
 from differ.errors import BusyError, CorruptionError, StorageError, UsageError
 from differ.formats.checkpoint import Checkpoint
+from differ.storage import seam
 
 FILE_NAME = "consumers.db"
 WRITE_LOCK = 0x6469666665720001
@@ -117,7 +118,9 @@ class Consumers:
                         tables.metadata.create_all(connection)
                         connection.execute(insert(tables.store).values(id=1, format=tables.FORMAT))
                     yield connection
+                    seam.at("consumers.commit")
             self._is_made = True
+            seam.at("consumers.done")
         finally:
             self._turn.release()
 

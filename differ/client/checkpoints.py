@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Protocol
 from differ.client.transport import segment
 from differ.errors import CorruptionError, UsageError
 from differ.formats.checkpoint import Checkpoint, checkpoint_from_json
-from differ.storage.files import ensure_folder, private, storage_errors, sync_folder
+from differ.storage import create, ensure_folder
+from differ.storage.files import storage_errors
 
 if TYPE_CHECKING:
     from differ.client.retries import Backoff
@@ -54,17 +55,10 @@ class FileCheckpoints:
 
     def save(self, checkpoint: Checkpoint) -> None:
         """Raises StorageError. Cost: two fsyncs."""
-        import os
-
-        temporary = self.path.with_name(f".{self.path.name}.tmp")
-        with storage_errors("write checkpoint", self.path):
-            ensure_folder(self.path.parent)
-            with open(temporary, "w", encoding="utf-8", opener=private) as file:
-                json.dump(checkpoint.to_json(), file)
-                file.flush()
-                os.fsync(file.fileno())
-            temporary.rename(self.path)
-            sync_folder(self.path.parent)
+        ensure_folder(self.path.parent)
+        with create(self.path, replaces=True) as file:
+            file.write(json.dumps(checkpoint.to_json()).encode())
+            file.commit(root=self.path.parent)
 
 
 class RelayCheckpoints:

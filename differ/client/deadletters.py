@@ -19,7 +19,7 @@ import io
 import json
 import os
 from collections.abc import Callable, Collection, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -35,7 +35,8 @@ from differ.formats.events import change_events
 from differ.formats.frames import encode_frame, read_frames
 from differ.formats.ndjson import encode_line, event_objects
 from differ.records.clock import datetime_text
-from differ.storage.files import ensure_folder, private, storage_errors, sync_folder
+from differ.storage import ensure_folder, seam
+from differ.storage.files import cut, storage_errors, sync_file, sync_folder
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,7 +97,7 @@ class DeadLetters:
             "frame": base64.b64encode(encode_frame(events.batch, cursor)).decode(),
         }
         with self._locked() as file:
-            _append(file, letter)
+            self._append(file, letter)
 
     def pending(self) -> list[DeadLetter]:
         """The letters that are not settled, oldest first. Raises CorruptionError for a line that is none."""
@@ -115,7 +116,7 @@ class DeadLetters:
         with self._locked() as file:
             dropped = chosen(_pending(file, self.path), numbers, self.path)
             for letter in dropped:
-                _append(file, self._mark(letter.number, "dropped"))
+                self._append(file, self._mark(letter.number, "dropped"))
             self._empty_if_settled(file)
         return dropped
 
@@ -141,7 +142,7 @@ class DeadLetters:
                     failed[letter.number] = error_text(failure.failures[0].error)
                     continue
                 with self._locked() as file:
-                    _append(file, self._mark(letter.number, "replayed"))
+                    self._append(file, self._mark(letter.number, "replayed"))
                 done.append(letter.number)
         finally:
             consumer.on_stop()
@@ -155,20 +156,49 @@ class DeadLetters:
 
     def _empty_if_settled(self, file: IO[bytes]) -> None:
         if not _pending(file, self.path):
-            file.truncate(0)
-            os.fsync(file.fileno())
+            cut(file, self.path, 0)
+
+    def _append(self, file: IO[bytes], body: Mapping[str, Any]) -> None:
+        """Write a line durably; where that fails it is no line, so that whoever tries again leaves no two."""
+        size = file.seek(0, os.SEEK_END)
+        line = encode_line(body)
+        try:
+            seam.at("file.write", self.path, data=line)
+            while line:  # Nothing stays in a buffer that a later call would write after all.
+                line = line[os.write(file.fileno(), line) :]
+            sync_file(file, self.path)
+        except OSError:
+            with suppress(OSError):
+                cut(file, self.path, size)
+            raise
 
     @contextmanager
     def _locked(self) -> Iterator[IO[bytes]]:
         with storage_errors("write dead letters", self.path):
-            is_new = not self.path.exists()
             ensure_folder(self.path.parent)
-            with open(self.path, "a+b", opener=private) as file:
+            if not self.path.exists():
+                seam.at("file.create", self.path)
+            descriptor = os.open(self.path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o600)
+            with os.fdopen(descriptor, "a+b") as file:
                 fcntl.flock(file, fcntl.LOCK_EX)
-                _cut_torn(file)
+                if not file.seek(0, os.SEEK_END):
+                    sync_folder(self.path.parent)  # Its name may be new, also where its maker died before this.
+                self._cut_torn(file)
                 yield file
-            if is_new:
-                sync_folder(self.path.parent)
+
+    def _cut_torn(self, file: IO[bytes]) -> None:
+        """Cut off what follows the last newline: a line that was not synced when its writer died."""
+        size = end = file.seek(0, os.SEEK_END)
+        while end:
+            begin = max(0, end - 65_536)
+            file.seek(begin)
+            found = file.read(end - begin).rfind(b"\n")
+            if found >= 0:
+                end = begin + found + 1
+                break
+            end = begin
+        if end < size:
+            cut(file, self.path, end)
 
 
 def chosen(letters: list[DeadLetter], numbers: Collection[int] | None, path: Path) -> list[DeadLetter]:
@@ -203,27 +233,6 @@ def _give(consumer: Consumer, events: Events, checkpoints: CheckpointStore | Non
         return
     if guarded("on_checkpoint", consumer.on_checkpoint, checkpoint) is not Next.SKIP:
         guarded("storing the checkpoint", lambda: checkpoints.save(checkpoint))
-
-
-def _append(file: IO[bytes], body: Mapping[str, Any]) -> None:
-    file.write(encode_line(body))
-    file.flush()
-    os.fsync(file.fileno())
-
-
-def _cut_torn(file: IO[bytes]) -> None:
-    """Cut off what follows the last newline: a line that was not synced when its writer died."""
-    size = end = file.seek(0, os.SEEK_END)
-    while end:
-        begin = max(0, end - 65_536)
-        file.seek(begin)
-        found = file.read(end - begin).rfind(b"\n")
-        if found >= 0:
-            end = begin + found + 1
-            break
-        end = begin
-    if end < size:
-        file.truncate(end)
 
 
 def _pending(file: IO[bytes], path: Path) -> list[DeadLetter]:

@@ -29,7 +29,7 @@ from differ.errors import BusyError, CorruptionError, DifferError, HeldError, Us
 from differ.model import CycleResult
 from differ.snapshots.snapshot import Snapshot
 from differ.storage import StoredFile, ensure_folder, remove_tree
-from differ.storage.files import storage_errors
+from differ.storage.files import rename, storage_errors
 
 
 def compact(place: Place, source: str, *, wait: bool = False) -> CycleResult:
@@ -227,4 +227,4 @@ def _segment(place: Place, finding: Finding) -> SegmentEntry:
 def _move(path: Path, folder: Path) -> None:
     if path.exists():
         with storage_errors("quarantine", path):
-            path.rename(folder / f"{path.parent.name}-{path.name}")
+            rename(path, folder / f"{path.parent.name}-{path.name}")

@@ -20,7 +20,8 @@ from pathlib import Path
 from differ.errors import SinkError, UsageError
 from differ.formats.checkpoint import BootstrapCheckpoint, Checkpoint, checkpoint_from_json
 from differ.sinks.contract import Generation
-from differ.storage.files import create, ensure_folder, remove_file, remove_tree, storage_errors, sync_folder
+from differ.storage import create, ensure_folder, remove_file, remove_tree
+from differ.storage.files import rename, storage_errors
 
 SCN_DIGITS = 20
 NUMBER_DIGITS = 5
@@ -103,17 +104,14 @@ class FileBook:
             return
         loading = self.loading(generation)
         with storage_errors("complete a bootstrap", folder):
-            ensure_folder(loading)
-            loading.rename(folder)
-            sync_folder(folder.parent)
+            rename(ensure_folder(loading), folder)
 
     # -- bytes --------------------------------------------------------------------------------------------------------
 
     def write(self, path: Path, data: bytes) -> None:
         """A whole file, durably: temporary name, sync, rename, sync the folder."""
-        with storage_errors("write", path):
-            ensure_folder(path.parent)
-        with create(path) as file:
+        ensure_folder(path.parent)
+        with create(path, replaces=True) as file:
             file.write(data)
             file.commit(root=self.folder)
 

@@ -49,17 +49,19 @@ class HashedFile:
     """A binary file being written under a temporary name, hashed as it grows.
 
     Only appends: writers of Parquet and Arrow IPC never seek back. `commit` gives it its name, `abandon` removes it;
-    both may be called once.
+    both may be called once. replaces: the name is no new one, and whoever died while writing it left a temporary file.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, replaces: bool = False) -> None:
         self.path = path
         self._temporary = path.with_name(f".{path.name}{TEMPORARY_SUFFIX}")
         self._hash = xxhash.xxh3_128()
         self._bytes = 0
         self._abandoned = False
         with storage_errors("create", path):
-            seam.at("file.create")
+            if replaces:
+                remove_file(self._temporary)
+            seam.at("file.create", self._temporary)
             descriptor = os.open(self._temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
             self._file: IO[bytes] = os.fdopen(descriptor, "wb", buffering=_BLOCK_BYTES)
 
@@ -73,8 +75,8 @@ class HashedFile:
         if self._abandoned:  # A Parquet writer that is collected ends its file, which nobody wants any more.
             return memoryview(data).nbytes
         with storage_errors("write", self.path):
-            seam.at("file.write")
             view = memoryview(data).cast("B")
+            seam.at("file.write", self._temporary, data=view)
             self._file.write(view)
             self._hash.update(view)
             self._bytes += view.nbytes
@@ -112,18 +114,21 @@ class HashedFile:
         return False
 
     def commit(self, *, root: Path, rows: int = 0) -> StoredFile:
-        """Sync, check the size, rename, sync the folder; return what the manifest says of the file."""
-        with storage_errors("write", self.path):
-            self._file.flush()
-            seam.at("file.fsync")
-            os.fsync(self._file.fileno())
-            size = os.fstat(self._file.fileno()).st_size
-            self._file.close()
-            if size != self._bytes:
-                raise StorageError(f"write {self.path}: {self._bytes} bytes were written, {size} arrived")
-            seam.at("file.rename")
-            os.rename(self._temporary, self.path)
-            sync_folder(self.path.parent)
+        """Sync, check the size, rename, sync the folder; return what the manifest says of the file.
+
+        Where that fails the file is abandoned: a second sync may succeed without what the first one lost.
+        """
+        try:
+            with storage_errors("write", self.path):
+                sync_file(self._file, self._temporary)
+                size = os.fstat(self._file.fileno()).st_size
+                self._file.close()
+                if size != self._bytes:
+                    raise StorageError(f"write {self.path}: {self._bytes} bytes were written, {size} arrived")
+                rename(self._temporary, self.path)
+        except BaseException:
+            self.abandon()
+            raise
         relative = self.path.relative_to(root).as_posix()
         return StoredFile(path=relative, bytes=self._bytes, hash=self._hash.hexdigest(), rows=rows)
 
@@ -133,13 +138,14 @@ class HashedFile:
         with suppress(OSError):
             self._file.close()
         with suppress(OSError):
+            seam.at("file.remove", self._temporary)
             self._temporary.unlink(missing_ok=True)
 
 
 @contextmanager
-def create(path: Path) -> Iterator[HashedFile]:
+def create(path: Path, *, replaces: bool = False) -> Iterator[HashedFile]:
     """Give a file to write; the caller commits it, and whatever was not committed is removed."""
-    file = HashedFile(path)
+    file = HashedFile(path, replaces=replaces)
     try:
         yield file
     finally:
@@ -148,29 +154,70 @@ def create(path: Path) -> Iterator[HashedFile]:
 
 
 def ensure_folder(path: Path) -> Path:
-    """Make the folder (mode 0700) and its parents durable; idempotent."""
+    """Make the folder (mode 0700) and its parents durable; idempotent.
+
+    A folder that holds something was durable before that came into it. One that is there and empty may be what a
+    process left that died before it was; one whose name could not be made durable is removed again, for a sync that
+    failed once may seem to succeed the next time.
+    """
     with storage_errors("create folder", path):
         missing = [folder for folder in (path, *path.parents) if not folder.exists()]
+        lowest = missing[-1].parent if missing else path
+        if _is_empty(lowest):
+            sync_folder(lowest.parent)
         for folder in reversed(missing):
-            seam.at("folder.create")
+            seam.at("folder.create", folder)
             folder.mkdir(mode=0o700, exist_ok=True)
-            sync_folder(folder.parent)
+            try:
+                sync_folder(folder.parent)
+            except OSError:
+                with suppress(OSError):
+                    seam.at("folder.remove", folder)
+                    folder.rmdir()
+                raise
     return path
 
 
-def private(path: str, flags: int) -> int:
-    """An opener for `open`: a file that it makes is for its owner alone (0600)."""
-    return os.open(path, flags, 0o600)
+def _is_empty(folder: Path) -> bool:
+    try:
+        with os.scandir(folder) as found:
+            return next(found, None) is None
+    except PermissionError:  # It is not one of ours.
+        return False
+
+
+def sync_file(file: IO[bytes], path: Path) -> None:
+    """Make what was written to an open file durable; one whose sync failed is never to be trusted again."""
+    file.flush()
+    seam.at("file.fsync", path)
+    os.fsync(file.fileno())
 
 
 def sync_folder(path: Path) -> None:
     """Make the names in a folder durable."""
-    seam.at("folder.fsync")
+    seam.at("folder.fsync", path)
     descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def rename(path: Path, to: Path) -> None:
+    """Give a file or folder another name, durably; it has one of the two at any time. Raises OSError."""
+    seam.at("file.rename", path, to=to)
+    os.rename(path, to)
+    sync_folder(to.parent)
+    if to.parent != path.parent:
+        sync_folder(path.parent)
+
+
+def cut(file: IO[bytes], path: Path, size: int) -> None:
+    """Cut an open file to a size, durably. Raises OSError."""
+    file.flush()
+    seam.at("file.cut", path, size=size)
+    file.truncate(size)
+    sync_file(file, path)
 
 
 def file_hash(path: Path) -> tuple[int, str]:
@@ -212,7 +259,7 @@ def remove_file(path: Path) -> int:
             size = path.stat().st_size
         except FileNotFoundError:
             return 0
-        seam.at("file.remove")
+        seam.at("file.remove", path)
         path.unlink(missing_ok=True)
         return size
 
@@ -223,7 +270,7 @@ def remove_tree(path: Path) -> int:
         return 0
     size = sum(item.stat().st_size for item in path.rglob("*") if item.is_file())
     with storage_errors("remove", path):
-        seam.at("folder.remove")
+        seam.at("folder.remove", path)
         shutil.rmtree(path)
     return size
 
