@@ -40,6 +40,7 @@ import re
 _secrets: set[str] = set()
 _URL_PASSWORD = re.compile(r"(?P<head>[A-Za-z][A-Za-z0-9+.\-]{0,30}://[^\s:/@]*:)\S+(?=@)")
 HIDDEN = "***"
+MESSAGE_CHARS_MAX = 8_000
 
 
 def register_secret(value: str) -> None:
@@ -68,8 +69,9 @@ class DifferError(Exception):
 
     @property
     def message(self) -> str:
-        """Operation, object and cause, redacted, without the hint."""
-        return redact(self._message)
+        """Operation, object and cause, redacted, without the hint; where it quotes what is huge, its beginning."""
+        text = redact(self._message[: 10 * MESSAGE_CHARS_MAX])
+        return text if len(text) <= MESSAGE_CHARS_MAX else f"{text[:MESSAGE_CHARS_MAX]}... (cut off)"
 
     @property
     def hint(self) -> str | None:

@@ -13,6 +13,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
@@ -25,6 +26,8 @@ from differ.model import CycleResult
 from differ.project import Project
 
 STOP_SECONDS = 10.0
+GRACE_SECONDS = 30.0
+"""So long a child may outlive its timeout: it gives up by itself, unless its plugin holds the interpreter."""
 STEP_SECONDS = 0.1
 _PR_SET_PDEATHSIG = 1  # prctl(2)
 
@@ -37,8 +40,9 @@ def needs_a_process(project: Project, unit: Sequence[str]) -> bool:
 def scan_apart(session: Session, project: Project, unit: Sequence[str], *, wait: bool) -> list[CycleResult]:
     """Run one cycle of a unit in a child process and return its results.
 
-    A child that ends without a result is a failed cycle, recorded as such. Raises InterruptedScanError when this
-    process is told to stop; the child is stopped with it.
+    A child that ends without a result is a failed cycle, recorded as such; so is one that GRACE_SECONDS after its
+    timeout has not ended, which is ended then (not with `wait`: nobody knows when it begins to read). Raises
+    InterruptedScanError when this process is told to stop; the child is stopped with it.
     """
     from differ.schedule import COMMAND
 
@@ -46,17 +50,21 @@ def scan_apart(session: Session, project: Project, unit: Sequence[str], *, wait:
     command += ["--with-parent", str(os.getpid()), *(["--wait"] if wait else [])]
     command += {-1: ["-q"], 1: ["-v"], 2: ["-vv"]}.get(session.verbosity, [])
     command += ["--log-format", session.log_format]
+    timeouts = [seconds for name in unit if (seconds := project.settings.source(name).timeout_seconds) is not None]
+    limit = min(timeouts) + GRACE_SECONDS if timeouts and not wait else None
+    before = {name: _cycles(project, name) for name in unit}
     child = _Child(command)
     try:
-        code = child.wait()
+        code = child.wait(limit)
+        if code is None:
+            child.stop()
+            code = child.wait() or -signal.SIGKILL
     except (KeyboardInterrupt, InterruptedScanError):
         child.stop()
         raise InterruptedScanError(f"scan {', '.join(unit)}: interrupted; nothing of it was committed") from None
     read = [result for line in child.lines if (result := _result(line, code)) is not None]
     found = {result.source: result for result in read}
-    if code == InterruptedScanError.exit_code and not found:
-        raise InterruptedScanError(f"scan {', '.join(unit)}: interrupted; nothing of it was committed")
-    return [found.get(name) or _lost(project, name, code) for name in unit]
+    return [found.get(name) or _lost(project, name, code, before[name]) for name in unit]
 
 
 def end_with(parent: int) -> None:
@@ -85,9 +93,11 @@ class _Child:
         for reader in self._readers:
             reader.start()
 
-    def wait(self) -> int:
-        """The exit code; waits in short steps, since a signal does not end a long one once polars is loaded."""
-        while True:
+    def wait(self, seconds: float | None = None) -> int | None:
+        """The exit code, None where it runs on after so many seconds; waits in short steps, since a signal does not end
+        a long one once polars is loaded."""
+        end = None if seconds is None else time.monotonic() + seconds
+        while end is None or time.monotonic() < end:
             try:
                 code = self._process.wait(STEP_SECONDS)
             except subprocess.TimeoutExpired:
@@ -95,6 +105,7 @@ class _Child:
             for reader in self._readers:
                 reader.join(STOP_SECONDS)
             return code
+        return None
 
     def stop(self) -> None:
         """SIGTERM, then SIGKILL; what it says about that is not passed on."""
@@ -124,20 +135,31 @@ def _result(line: str, code: int) -> CycleResult | None:
         return None
     if not isinstance(body, dict) or "status" not in body or "source" not in body:
         return None
-    result = CycleResult.from_json(body)
+    return _ended(CycleResult.from_json(body), code)
+
+
+def _ended(result: CycleResult, code: int) -> CycleResult:
     exits = {"held": HeldError.exit_code, "busy": BusyError.exit_code}
     if result.status == "failed":
         return replace(result, exit_code=code if code > 0 else SourceError.exit_code)
     return replace(result, exit_code=exits.get(result.status, 0))
 
 
-def _lost(project: Project, source: str, code: int) -> CycleResult:
+def _lost(project: Project, source: str, code: int, cycles: int) -> CycleResult:
+    """What became of a source whose child said nothing; the catalog may have one more than the `cycles` before it."""
     how = f"died of {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}, without a result"
     error = SourceError(f"scan {source}: its process {how}", hint="its iterator took the process down; see its log")
     with suppress(BusyError), source_locks(project.catalog, project.place.locks, [source]):
         project.catalog.fail_unfinished(source)
-    entry = project.catalog.source(source)
-    cycle = entry.cycles if entry else 0
+    for entry in project.catalog.cycles(source, status=["committed", "unchanged", "held"]):
+        if entry.cycle > cycles:
+            return _ended(CycleResult.from_json(entry.result), code)
     return CycleResult(
-        source=source, cycle=cycle, status="failed", error=error.message, hint=error.hint, exit_code=error.exit_code
-    )
+        source=source, cycle=_cycles(project, source), status="failed", error=error.message, hint=error.hint,
+        exit_code=error.exit_code,
+    )  # fmt: skip
+
+
+def _cycles(project: Project, source: str) -> int:
+    entry = project.catalog.source(source)
+    return entry.cycles if entry else 0

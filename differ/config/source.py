@@ -41,7 +41,7 @@ class ScheduleSettings(Section):
         None,
         description="Five fields as in crontab (minute hour day month weekday; 0 and 7 are Sunday), or a "
         "macro such as `@daily`. In `timezone`. A time that the clocks skip is run an hour later, one "
-        "that comes twice is run twice.",
+        "that comes twice is run once; an expression of every hour stays even.",
         examples=["'*/5 * * * *'"],
     )
     timezone: Timezone = Field(

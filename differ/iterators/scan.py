@@ -11,6 +11,7 @@ key.
 from __future__ import annotations
 
 import logging
+import threading
 import traceback
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -227,9 +228,11 @@ class Scan:
     def _plugin_errors(self) -> Iterator[None]:
         try:
             yield
-        except (DifferError, KeyboardInterrupt, GeneratorExit):
+        except (DifferError, GeneratorExit):
             raise
         except BaseException as error:
+            if isinstance(error, KeyboardInterrupt) and threading.current_thread() is threading.main_thread():
+                raise  # Elsewhere no signal raises it: the plugin does.
             log.debug("iterator %s of %s", self._spec.name, self._ctx.source, exc_info=True)
             where = _where(error)
             raise IteratorError(

@@ -27,6 +27,8 @@ from differ.records.types import (
 )  # fmt: skip
 
 _DECIMAL_DIGITS_MAX = 76
+LEVELS_MAX = 40
+"""Parquet's reader goes down to 100 levels, of which a list takes two, Arrow's reader of streams to 64."""
 
 
 def from_arrow_type(type_: pa.DataType) -> LogicalType:
@@ -56,6 +58,11 @@ def column_of(field: pa.Field) -> Column:
     if stored is not None and stored.storage == plain:
         return Column(name=field.name, type=stored)
     try:
+        if _levels(field.type) > LEVELS_MAX:
+            raise RecordError(
+                f"its Arrow type is nested deeper than {LEVELS_MAX} levels, which is the limit",
+                hint="give its rows as dicts: then such a column is taken as json",
+            )
         return Column(name=field.name, type=from_arrow_type(field.type), declared=str(field.type))
     except RecordError as error:
         raise RecordError(f"column {field.name!r}: {error.message}", hint=error.hint) from None
@@ -140,6 +147,11 @@ def _of_nested(type_: pa.DataType) -> LogicalType | None:
             raise RecordError(f"Arrow type {type_} has two fields of one name")
         return LogicalType(kind="struct", children=tuple((field.name, from_arrow_type(field.type)) for field in type_))
     return None
+
+
+def _levels(type_: pa.DataType) -> int:
+    """How deep a type is nested; 0 for what is not."""
+    return max((1 + _levels(type_.field(number).type) for number in range(type_.num_fields)), default=0)
 
 
 def is_list(type_: pa.DataType) -> bool:

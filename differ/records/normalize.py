@@ -170,6 +170,9 @@ def _column(
     """One Arrow column in storage: of its own type, then of the declared one."""
     try:
         found = column_of(field)
+    except RecordError as error:  # which names the column
+        raise RecordError(f"scan {source}: {error.message}", hint=error.hint) from None
+    try:
         if dictionaries and declared in (None, found.type):
             kept = kept_dictionary(array, found.type)
             if kept is not None:

@@ -5,7 +5,6 @@ Invariant: a source is scanned by one job at most, its own or its group's.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -13,8 +12,6 @@ from differ.config.cron import parse_cron
 
 if TYPE_CHECKING:
     from differ.config import ScheduleSettings, Settings
-
-_ALL_DAYS = 7
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,25 +34,14 @@ class JobSpec:
         return ("scan", f"--{self.kind}", self.name, "--unless-paused", "--json")
 
     def trigger(self) -> Any:
-        """A new APScheduler trigger without jitter; the days of a cron expression mean what crontab(5) says."""
-        from apscheduler.triggers.combining import OrTrigger
-        from apscheduler.triggers.cron import CronTrigger
+        """A new APScheduler trigger, without jitter."""
         from apscheduler.triggers.interval import IntervalTrigger
+
+        from differ.schedule.timer import CronTimes
 
         if self.schedule.cron is None:
             return IntervalTrigger(seconds=self.schedule.every_seconds, timezone="UTC")
-        cron = parse_cron(self.schedule.cron)
-        times = {
-            "minute": _listed(cron.minutes),
-            "hour": _listed(cron.hours),
-            "month": _listed(cron.months),
-            "timezone": self.schedule.timezone,
-        }
-        days = {"day": _listed(cron.days)}
-        weekdays = {"day_of_week": _listed(cron.days_of_week)} if len(cron.days_of_week) < _ALL_DAYS else {}
-        if cron.either_day and weekdays:
-            return OrTrigger([CronTrigger(**times, **days), CronTrigger(**times, **weekdays)])
-        return CronTrigger(**times, **days, **weekdays)
+        return CronTimes(parse_cron(self.schedule.cron), self.schedule.timezone)
 
 
 def jobs(settings: Settings) -> list[JobSpec]:
@@ -79,7 +65,3 @@ def jobs(settings: Settings) -> list[JobSpec]:
             )
             found.append(spec)
     return found
-
-
-def _listed(values: Sequence[int | str]) -> str:
-    return ",".join(map(str, values))

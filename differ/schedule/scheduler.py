@@ -48,13 +48,12 @@ class Scheduler:
         """Begin to schedule, in threads of its own. A job with an interval has its first turn at once."""
         from apscheduler.events import EVENT_JOB_MAX_INSTANCES
         from apscheduler.executors.pool import ThreadPoolExecutor
-        from apscheduler.schedulers.background import BackgroundScheduler
+
+        from differ.schedule.timer import Timer
 
         if not self._jobs:
             logger.warning("schedule: no source or consistency group has a schedule")
-        self._timer = BackgroundScheduler(
-            timezone="UTC", executors={"default": ThreadPoolExecutor(max(THREADS_MAX, len(self._jobs)))}
-        )
+        self._timer = Timer(executors={"default": ThreadPoolExecutor(max(THREADS_MAX, len(self._jobs)))})
         self._timer.add_listener(self._log_overlap, EVENT_JOB_MAX_INSTANCES)
         for spec in self._jobs:
             self._add(spec, is_new=True)

@@ -266,10 +266,10 @@ def remove_file(path: Path) -> int:
 
 def remove_tree(path: Path) -> int:
     """Remove a folder and all in it if it is there and return the bytes it held."""
-    if not path.exists():
-        return 0
-    size = sum(item.stat().st_size for item in path.rglob("*") if item.is_file())
     with storage_errors("remove", path):
+        if not path.exists():
+            return 0
+        size = sum(item.stat().st_size for item in path.rglob("*") if item.is_file())
         seam.at("folder.remove", path)
         shutil.rmtree(path)
     return size
@@ -280,6 +280,7 @@ _HINTS = {
     errno.ENOSPC: "the disk is full: free some space ('differ gc' sweeps what nothing refers to) and run it again",
     errno.EDQUOT: "the disk quota is used up: free some space and run it again",
     errno.EACCES: "give this user write access to the project's folders",
+    errno.EMFILE: "too many files are open: if the iterator leaves them open, mend it; otherwise raise 'ulimit -n'",
     errno.EROFS: "the file system is mounted read-only",
     errno.EIO: "the device reported an input/output error: check the disk before the next run",
 }
