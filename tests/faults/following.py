@@ -1,4 +1,4 @@
-"""Scenarios of who follows a source: bootstraps, checkpoints in a file and at the relay, dead letters, a sink of files."""
+"""Scenarios of who follows a source: bootstraps, checkpoints in a file and at the relay, dead letters, a file sink."""
 
 from datetime import UTC, datetime
 from typing import Any
