@@ -29,6 +29,8 @@ STOP_SECONDS = 10.0
 GRACE_SECONDS = 30.0
 """So long a child may outlive its timeout: it gives up by itself, unless its plugin holds the interpreter."""
 STEP_SECONDS = 0.1
+_TOO_LATE = -1_000
+"""In the place of an exit code."""
 _PR_SET_PDEATHSIG = 1  # prctl(2)
 
 
@@ -58,7 +60,7 @@ def scan_apart(session: Session, project: Project, unit: Sequence[str], *, wait:
         code = child.wait(limit)
         if code is None:
             child.stop()
-            code = child.wait() or -signal.SIGKILL
+            code = _TOO_LATE
     except (KeyboardInterrupt, InterruptedScanError):
         child.stop()
         raise InterruptedScanError(f"scan {', '.join(unit)}: interrupted; nothing of it was committed") from None
@@ -115,6 +117,7 @@ class _Child:
             self._process.wait(STOP_SECONDS)
         except subprocess.TimeoutExpired:
             self._process.kill()
+            self._process.wait(STOP_SECONDS)  # so that its locks are free
 
     def _keep_lines(self) -> None:
         assert self._process.stdout is not None  # noqa: S101
@@ -147,7 +150,10 @@ def _ended(result: CycleResult, code: int) -> CycleResult:
 
 def _lost(project: Project, source: str, code: int, cycles: int) -> CycleResult:
     """What became of a source whose child said nothing; the catalog may have one more than the `cycles` before it."""
-    how = f"died of {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}, without a result"
+    if code == _TOO_LATE:
+        how = f"had no end {GRACE_SECONDS:g} s after its timeout, and was killed"
+    else:
+        how = f"died of {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}, without a result"
     error = SourceError(f"scan {source}: its process {how}", hint="its iterator took the process down; see its log")
     with suppress(BusyError), source_locks(project.catalog, project.place.locks, [source]):
         project.catalog.fail_unfinished(source)

@@ -134,7 +134,7 @@ DEADLY: dict[str, tuple[str, str, str]] = {
     "recurses": ("(f := lambda: f())()", "RecursionError", r"scan recurses: failed"),
     "closes_stdout": ("os.closerange(0, 3)", "", r"scan closes_stdout: (crashed|finished|failed)"),
     "holds_the_interpreter": (
-        "re.match('(a+)+$', 'a' * 60 + 'b')", "no end", r"scan holds_the_interpreter: died of SIGKILL",
+        "re.match('(a+)+$', 'a' * 60 + 'b')", "had no end", r"scan holds_the_interpreter: died of SIGKILL",
     ),
 }  # fmt: skip
 QUICK = ("segfaults", "interrupts", "leaks_files", "leaks_threads", "closes_stdout", "holds_the_interpreter")
@@ -152,7 +152,9 @@ def deadly(shop: Shop, names: Any, **more: Any) -> dict[str, Any]:
     for name in names:
         shop.plugin(name, PLUGIN.format(name=name, code=DEADLY[name][0]))
     shop.plugin("fine", PLUGIN.format(name="fine", code="pass"))
-    sources = {name: {"iterator": name, "timeout": "2s", **more} for name in names}
+    sources = {name: {"iterator": name, **more} for name in names}
+    if "holds_the_interpreter" in sources:
+        sources["holds_the_interpreter"]["timeout"] = "1s"
     return sources | {"fine": {"iterator": "fine", **more}, "orders": table("orders", **more)}
 
 
