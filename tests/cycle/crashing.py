@@ -18,6 +18,8 @@ from typing import Any
 
 WARM = (
     "differ.project",
+    "differ.catalog.pins",
+    "differ.cycle.care",
     "differ.iterators.sql",
     "differ.iterators.sql.source",
     "differ.iterators.sql.sqlite",
@@ -43,11 +45,11 @@ class Crasher:
         )
         return self
 
-    def run(self, folder: Path, action: str, *, kill_at: int | None = None) -> dict[str, Any]:
+    def run(self, folder: Path, action: str, *, source: str = "orders", kill_at: int | None = None) -> dict[str, Any]:
         """Do an action on a project in a child; returns whether it was killed, and the points it passed."""
         assert self._process.stdin is not None
         assert self._process.stdout is not None
-        order = {"folder": str(folder), "action": action, "kill_at": kill_at}
+        order = {"folder": str(folder), "action": action, "source": source, "kill_at": kill_at}
         self._process.stdin.write(json.dumps(order) + "\n")
         self._process.stdin.flush()
         answer: dict[str, Any] = json.loads(self._process.stdout.readline())
@@ -61,8 +63,8 @@ class Crasher:
         self._process.wait(30)
 
 
-def act(folder: str, action: str, kill_at: int | None, out: int) -> None:
-    """In the child: do the action, telling each point to `out` before it."""
+def act(folder: str, action: str, source: str, kill_at: int | None, out: int) -> None:
+    """In the child: do the action of a project, on a source but for `gc`, telling each point to `out` before it."""
     import differ
     from differ.storage import seam
 
@@ -78,10 +80,12 @@ def act(folder: str, action: str, kill_at: int | None, out: int) -> None:
     seam.listen(listener)
     with differ.open(folder) as project:
         if action == "scan":
-            status = project.scan("orders").status
+            status = project.scan(source).status
             assert status in ("committed", "unchanged", "held"), status
+        elif action == "gc":
+            project.gc()
         else:
-            getattr(project, action)("orders")
+            getattr(project, action)(source)
 
 
 def serve() -> None:
@@ -97,7 +101,7 @@ def serve() -> None:
             os.close(reading)
             code = 1
             try:
-                act(order["folder"], order["action"], order["kill_at"], writing)
+                act(order["folder"], order["action"], order["source"], order["kill_at"], writing)
                 code = 0
             finally:
                 os._exit(code)
