@@ -56,6 +56,17 @@ def test_each_key_comes_in_order_from_one_worker(relay: Relay) -> None:
     assert relay.get("/v1/consumers/index").json["scn"] == 200
 
 
+def test_a_key_stays_with_its_worker_wherever_it_stands_in_a_window(world: World, serve: Callable[..., Relay]) -> None:
+    """One key less each time, so that all others move up."""
+    world.fed("orders")
+    for version in range(5):
+        world.commit("orders", [{"id": key, "v": version} for key in range(version, KEYS)])
+    consumer = ByKey()
+    run(serve(), consumer, workers=4, ops=["insert", "update"])
+    assert consumer.versions == {key: list(range(5))[: key + 1] for key in range(KEYS)}
+    assert all(len(names) == 1 for names in consumer.threads.values())
+
+
 def test_callbacks_of_several_workers_run_at_once(relay: Relay) -> None:
     meeting = threading.Barrier(3, timeout=20)
     met = threading.Event()

@@ -14,7 +14,7 @@ from differ.iterators.ranges import RangeSums
 from differ.model import CycleResult
 from differ.storage import seam
 from tests.cycle.checksums import CHECKSUM, Shop, open_shop
-from tests.cycle.crashing import Crasher
+from tests.faults.crashing import Crasher
 
 MEDDLING = """
 import sqlalchemy as sa
@@ -319,14 +319,14 @@ def test_a_kill_at_any_point_of_writing_leaves_sums_that_are_true(postgresql_url
         shop.world.close()
         whole = shop.world.folder.with_name(f"{shop.world.folder.name}-whole")
         shutil.copytree(shop.world.folder, whole)
-        points = crasher.run(shop.world.folder, "scan")["points"]
+        points = crasher.run(shop.world.folder, None, "scan orders")["points"]
         assert "cycle.staged" in points
         try:
             steps = [number for number, point in enumerate(points) if point != "file.write"]
             for number in steps[::3]:
                 shutil.rmtree(shop.world.folder)
                 shutil.copytree(whole, shop.world.folder)
-                assert crasher.run(shop.world.folder, "scan", kill_at=number)["killed"], points[number]
+                assert crasher.run(shop.world.folder, None, "scan orders", kill_at=number)["killed"], points[number]
                 result = shop.world.commit("orders")
                 assert (result.rows, result.full_reason) == (59, None), points[number]
                 assert {(op, key[0]) for op, key in shop.world.ops("orders", since=60)} == {

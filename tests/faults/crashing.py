@@ -1,8 +1,8 @@
 """A warm process that forks a child for each crash, so that hundreds of real kills take seconds.
 
 Reads a JSON line {folder, scenario, part, kill_at, kill_after}; the child opens the project anew, does that part of the
-scenario (`act` or `recover`), and is killed by SIGKILL at the point of that number, or after so many seconds (None: not
-at all). Answers {killed, points, seconds}. The warm process imports all that a cycle needs and runs nothing of it: no
+scenario (`act` or `recover`; without a scenario it is a command and its source, such as `scan orders`), and is killed by
+SIGKILL at the point of that number, or after so many seconds (None: not at all). Answers {killed, points, seconds}. The warm process imports all that a cycle needs and runs nothing of it: no
 thread of a library is there to be lost in a fork.
 """
 
@@ -23,6 +23,7 @@ from typing import Any
 
 WARM = (
     "differ.project",
+    "differ.catalog.pins",
     "differ.cycle.care",
     "differ.cycle.check",
     "differ.iterators.sql",
@@ -55,7 +56,7 @@ class Crasher:
     def run(
         self,
         folder: Path,
-        scenario: str,
+        scenario: str | None,
         part: str = "act",
         *,
         kill_at: int | None = None,
@@ -81,7 +82,7 @@ class Crasher:
         self._process.wait(30)
 
 
-def act(folder: str, scenario: str, part: str, kill_at: int | None, out: int) -> None:
+def act(folder: str, scenario: str | None, part: str, kill_at: int | None, out: int) -> None:
     """In the child: do it, telling each point to `out` before it."""
     import differ
     from differ.storage import seam
@@ -100,7 +101,16 @@ def act(folder: str, scenario: str, part: str, kill_at: int | None, out: int) ->
 
     seam.listen(listener)
     with differ.open(folder) as project:
-        getattr(SCENARIOS[scenario], part)(project)
+        if scenario is None:
+            command(project, *part.split())
+        else:
+            getattr(SCENARIOS[scenario], part)(project)
+
+
+def command(project: Any, name: str, *source: str) -> None:
+    """What a person would ask of a project, such as `scan orders` or `gc`."""
+    result = getattr(project, name)(*source)
+    assert name != "scan" or result.status in ("committed", "unchanged", "held"), result
 
 
 def serve() -> None:

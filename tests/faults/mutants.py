@@ -329,7 +329,7 @@ MUTANTS = (
         "differ/catalog/pins.py",
         "        stream = read_stream(connection)\n        cycles =",
         "        stream = read_stream(connection)\n    with catalog.reading() as connection:\n        cycles =",
-        "tests/server/test_bootstrap_race.py",
+        "tests/faults/test_bootstrap_moment.py",
     ),
     # -- consumers -----------------------------------------------------------------------------------------------------
     _mutant(
@@ -346,7 +346,7 @@ MUTANTS = (
         "differ/client/workers.py",
         'given.batch.events.column("partition")) %',
         'given.batch.events.column("ordinal")).astype(np.uint64) %',
-        "tests/client/test_workers.py::test_each_key_comes_in_order_from_one_worker",
+        "tests/client/test_workers.py::test_a_key_stays_with_its_worker_wherever_it_stands_in_a_window",
     ),
     _mutant(
         "given-up-without-a-letter",

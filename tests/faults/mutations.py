@@ -30,7 +30,7 @@ from tests.faults.mutants import MUTANTS, Mutant  # noqa: E402
 LEFT_OUT = ("build", "dist", ".git", ".venv", ".hypothesis", ".pytest_cache", ".mypy_cache", ".ruff_cache", ".differ")
 SECONDS_MAX = 900
 """A mutation that makes the tests hang is caught, too."""
-_FAILED = re.compile(r"^(?:FAILED|ERROR) (?P<test>\S+)", re.MULTILINE)
+_FAILED = re.compile(r"^(?:FAILED|ERROR) (?P<test>.+?)(?: - .*)?$", re.MULTILINE)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -112,7 +112,11 @@ def judged(name: str, breaks: str, run: Callable[[], tuple[int, str]]) -> Outcom
 
 def run_tests(tree: Path, tests: Sequence[str]) -> tuple[int, str]:
     """pytest's exit code, and the first test that failed. The tree's own `differ` is imported, not an installed one."""
-    environment = os.environ | {"PYTHONPATH": str(tree), "PYTHONDONTWRITEBYTECODE": "1"}
+    environment = os.environ | {
+        "PYTHONPATH": str(tree),
+        "PYTHONDONTWRITEBYTECODE": "1",
+        "HYPOTHESIS_PROFILE": "mutants",
+    }
     command = [sys.executable, "-m", "pytest", "-x", "-q", "-n", "0", "-p", "no:cacheprovider", "--no-header", *tests]
     try:
         done = subprocess.run(
