@@ -19,11 +19,15 @@ DEMO ?= rm -rf $(DEMO_DIR) && $(BIN)/differ init $(DEMO_DIR) --demo >/dev/null &
 BENCH ?= $(BIN)/python benchmarks/cycle.py
 # More flags for pytest, for example: make test PYTEST="-n 0 -k relay"
 PYTEST ?= -n 2
+# The tools of `make audit` stay apart, so that nobody who uses or develops differ installs them.
+AUDIT := build/audit
 # make lock UPGRADE=--upgrade takes the newest versions; without it only what must change does.
 UPGRADE ?=
+LOCKED = --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --quiet \
+	$(UPGRADE) --custom-compile-command "make lock"
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test test-faults mutants lint format docs bench lock clean
+.PHONY: help venv demo test test-faults mutants lint format docs bench audit lock clean
 
 help:  ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -71,12 +75,26 @@ docs: $(STAMP)  ## make the reference pages again from the code
 bench: $(STAMP)  ## measure the main road beside its peers
 	$(BENCH)
 
-lock: $(STAMP)  ## make requirements.lock again from pyproject.toml
-	$(BIN)/uv pip compile pyproject.toml --all-extras --group dev --universal --python-version 3.11 \
-		--generate-hashes --no-emit-index-url --no-emit-find-links --quiet $(UPGRADE) \
-		--custom-compile-command "make lock" --output-file requirements.lock
-	@if grep -n -E '://|^ *-(i|f|-index|-extra|-find)|file:' requirements.lock; then \
-		echo "error: requirements.lock names a place; it must hold only names, versions and hashes" >&2; exit 1; fi
+$(AUDIT)/.installed: requirements-audit.lock
+	@mkdir -p build
+	$(PYTHON) -m venv $(AUDIT)
+	$(AUDIT)/bin/python -m pip install $(PIP_FLAGS) --require-hashes --only-binary :all: -r requirements-audit.lock
+	@touch $@
+
+# --strict: a package that could not be asked for is a failure, or no network would mean no vulnerabilities.
+audit: $(AUDIT)/.installed  ## write build/sbom.json (CycloneDX); ask for known vulnerabilities of the lock
+	$(AUDIT)/bin/cyclonedx-py requirements requirements.lock --pyproject pyproject.toml \
+		--output-reproducible --of JSON --output-file build/sbom.json
+	@$(AUDIT)/bin/pip-audit --strict --require-hashes --disable-pip --requirement requirements.lock \
+		--progress-spinner off || { \
+		echo "error: a vulnerability was found, or not every package could be asked for (is pypi.org reachable?)." >&2; \
+		echo "Without an answer for every package nothing is proven." >&2; exit 1; }
+
+lock: $(STAMP)  ## make requirements.lock and requirements-audit.lock again from pyproject.toml
+	$(BIN)/uv pip compile pyproject.toml --all-extras --group dev $(LOCKED) --output-file requirements.lock
+	$(BIN)/uv pip compile --group audit $(LOCKED) --output-file requirements-audit.lock
+	@if grep -n -E '://|^ *-(i|f|-index|-extra|-find)|file:' requirements.lock requirements-audit.lock; then \
+		echo "error: a lock names a place; it must hold only names, versions and hashes" >&2; exit 1; fi
 
 clean:  ## remove what was made here: .venv, build, caches
 	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis

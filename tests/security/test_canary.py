@@ -52,6 +52,8 @@ def test_it_is_in_the_settings_of_projects(world: World, serve: Callable[..., Re
     world.fed("orders")
     relay = serve()
     assert relay.call("GET", "/v1/sources/orders", token=CANARY).status == 200
+    for path in ("/v1/sources", "/v1/sources/orders", "/metrics", "/openapi.json", "/v1/stream", "/v1/consumers"):
+        assert relay.call("GET", path).status == 200
     shop = Shop(tmp_path / "shop")
     for arguments in (("config", "show"), ("config", "check"), ("status",), ("sources",), ("-vv", "scan", "--all")):
         shop.run(*arguments)

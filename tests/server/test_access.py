@@ -1,6 +1,7 @@
 """Who may do what: tokens by right, and a relay without tokens is no gate for web pages."""
 
 from collections.abc import Callable
+from hmac import compare_digest
 from pathlib import Path
 from typing import Any
 
@@ -83,6 +84,27 @@ def test_the_scheme_may_be_written_in_any_case(guarded: Relay) -> None:
 
 def access(folder: Path, listen: str, **relay: Any) -> Access:
     return Access(Settings.model_validate({"(project)": folder, "relay": relay}), listen)
+
+
+def test_every_token_is_compared_whatever_was_found(
+    world: World, serve: Callable[..., Relay], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By the one comparison whose time does not tell where two texts part."""
+    world.fed("a")
+    limited = {"team": {"token": "team-token", "sources": ["a"]}}
+    world.settings["relay"] = {"tokens": {**TOKENS, "limited": limited}}
+    relay = serve()
+    compared: list[bytes] = []
+
+    def counted(one: bytes, other: bytes) -> bool:
+        compared.append(other)
+        return compare_digest(one, other)
+
+    monkeypatch.setattr("hmac.compare_digest", counted)
+    for token, status in (("admin-token", 200), ("read-token", 200), ("wrong", 401), ("team-token", 200), (None, 401)):
+        compared.clear()
+        assert relay.call("GET", "/v1/stream", token=token).status == status
+        assert {token.encode() for token in TOKENS.values()} | {b"team-token"} <= set(compared)
 
 
 @pytest.mark.parametrize("listen", ELSEWHERE)
