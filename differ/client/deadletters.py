@@ -38,6 +38,8 @@ from differ.records.clock import datetime_text
 from differ.storage import ensure_folder, seam
 from differ.storage.files import cut, storage_errors, sync_file, sync_folder
 
+SECTOR_BYTES = 512
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeadLetter:
@@ -187,15 +189,12 @@ class DeadLetters:
                 yield file
 
     def _cut_torn(self, file: IO[bytes]) -> None:
-        """Cut off what follows the last newline: a line that was not synced when its writer died."""
-        size = end = file.seek(0, os.SEEK_END)
-        while end:
-            begin = max(0, end - 65_536)
-            file.seek(begin)
-            found = file.read(end - begin).rfind(b"\n")
-            if found >= 0:
-                end = begin + found + 1
-                break
+        """Cut off a last line that was not synced when its writer died: it has no end, or pieces of it are lost."""
+        size = file.seek(0, os.SEEK_END)
+        end = _line_start(file, size)
+        begin = _line_start(file, end - 1)
+        file.seek(begin)
+        if _is_lost(file.read(end - begin)):
             end = begin
         if end < size:
             cut(file, self.path, end)
@@ -235,6 +234,24 @@ def _give(consumer: Consumer, events: Events, checkpoints: CheckpointStore | Non
         guarded("storing the checkpoint", lambda: checkpoints.save(checkpoint))
 
 
+def _line_start(file: IO[bytes], end: int) -> int:
+    """Where the line begins that the byte before `end` is in: behind the newline before it."""
+    while end > 0:
+        begin = max(0, end - 65_536)
+        file.seek(begin)
+        found = file.read(end - begin).rfind(b"\n")
+        if found >= 0:
+            return begin + found + 1
+        end = begin
+    return 0
+
+
+def _is_lost(line: bytes) -> bool:
+    """Whether it is what a loss of power leaves of a line that was not synced: a disk writes whole sectors, in any
+    order, so zeros are at its begin or fill a sector. A bit that rots makes neither of a good line."""
+    return line.startswith(b"\0") or bytes(SECTOR_BYTES) in line
+
+
 def _pending(file: IO[bytes], path: Path) -> list[DeadLetter]:
     found: dict[int, DeadLetter] = {}
     number = 0
@@ -250,6 +267,8 @@ def _pending(file: IO[bytes], path: Path) -> list[DeadLetter]:
                 number += 1
                 found[number] = DeadLetter(number=number, **body)
         except (ValueError, TypeError) as error:
+            if _is_lost(line) and not file.read(1):
+                break
             raise CorruptionError(
                 f"read dead letters {path}: line {place} is none: {error}", hint="mend or remove that line"
             ) from error

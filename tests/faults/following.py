@@ -1,4 +1,4 @@
-"""Scenarios of who follows a source: bootstraps, checkpoints in a file and at the relay, dead letters, a file sink."""
+"""Scenarios of who follows a source: bootstraps, checkpoints, dead letters, a `files` sink."""
 
 from datetime import UTC, datetime
 from typing import Any

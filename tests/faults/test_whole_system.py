@@ -25,8 +25,8 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition,
 from differ.catalog.pins import Pins
 from differ.snapshots import pages
 from tests.cycle.conftest import IN_MEMORY
-from tests.faults.crashing import Crasher
 from tests.faults.conftest import sized
+from tests.faults.crashing import Crasher
 from tests.faults.followers import NAMES, Follower
 from tests.faults.whole import SOURCES, Row, Whole
 from tests.server.relay import Relay

@@ -13,8 +13,8 @@ from typing import Any
 from differ.cycle.procedure import RunOptions
 from differ.formats.checkpoint import StreamCheckpoint
 from differ.model import OPS
-from tests.faults.crashing import Crasher
 from tests.cycle.world import DELTAS, State, World, apply
+from tests.faults.crashing import Crasher
 from tests.relay.timeline import cursor
 
 Row = dict[str, Any]
