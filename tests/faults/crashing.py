@@ -3,7 +3,7 @@
 Reads a JSON line {folder, scenario, part, kill_at, kill_after}; the child opens the project anew, does that part of the
 scenario (`act` or `recover`; without a scenario: a command and its source, such as `scan orders`), and is killed by
 SIGKILL at the point of that number, or after so many seconds (None: not at all). Answers {killed, points, seconds}. The
-warm process imports all that a cycle needs and runs nothing of it: no thread of a library is there to be lost in a fork.
+warm process imports all that a cycle needs and runs nothing of it: no thread of a library could be lost in a fork.
 """
 
 import gc
