@@ -66,7 +66,7 @@ def build_app(services: Services) -> App:
 
 
 def _api(services: Services) -> FastAPI:
-    statuses = (400, 401, 403, 404, 409, 410, 413, 422, 500, 503)
+    statuses = (400, 401, 403, 404, 409, 410, 413, 422, 429, 500, 503)
     api = FastAPI(
         title="differ",
         version=differ.__version__,
