@@ -186,6 +186,7 @@ class DeadLetters:
                 if not file.seek(0, os.SEEK_END):
                     sync_folder(self.path.parent)  # Its name may be new, also where its maker died before this.
                 self._cut_torn(file)
+                sync_file(file, self.path)  # What a writer that died left without a sync is acted upon from here on.
                 yield file
 
     def _cut_torn(self, file: IO[bytes]) -> None:

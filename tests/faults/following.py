@@ -102,13 +102,13 @@ def save_at_relay(project: Project) -> None:
 
 
 def bury_one(project: Project) -> None:
+    letters(project).drop([])  # Nothing; but what is read from now on is durable.
     if 12 not in [letter.scn for letter in letters(project).pending()]:
         bury(project, 12)
 
 
 def drop_letters(project: Project) -> None:
-    if letters(project).pending():
-        letters(project).drop()
+    letters(project).drop()
 
 
 def book(project: Project) -> FileBook:

@@ -25,9 +25,11 @@ __all__ = ["world"]
 
 pytestmark = pytest.mark.crash
 
-PAIRS = 2
+PAIRS = 1
 """Second kills tried for each scenario in `make test`; in `make test-faults` it is all of them."""
-MOMENTS = sized(20, 1000)
+MOMENTS = sized(10, 1000)
+LIKE_OTHERS = {"full_base": 6, "delta": 6, "schema_change": 6, "compact": 6}
+"""Scenarios that pass what others pass, too: at how many points `make test` kills them."""
 EFFECTS = {
     "file.create", "file.write", "file.cut", "file.rename", "file.remove", "folder.create", "folder.remove",
     "catalog.commit", "consumers.commit",
@@ -123,6 +125,8 @@ def test_a_kill_at_any_point_and_again_in_the_recovery(world: World, crasher: Cr
     trial = Trial(world, crasher, name)
     chance = random.Random(seed)
     firsts = distinct(trial.points)
+    if not FULL and name in LIKE_OTHERS:
+        firsts = sorted(chance.sample(firsts, LIKE_OTHERS[name]))
     again = set(firsts) if FULL else set(chance.sample(firsts, min(PAIRS, len(firsts))))
     outcomes, pairs = set(), 0
     for first in firsts:
@@ -142,7 +146,8 @@ def test_a_kill_at_any_point_and_again_in_the_recovery(world: World, crasher: Cr
             shutil.rmtree(dead)
         outcomes.add(trial.verify(where))
     print(f"{name}: {len(firsts)} of {len(trial.points)} points, {pairs} of them crossed with a second kill")  # noqa: T201
-    assert outcomes == ({True, False} if trial.old != trial.new else {True})
+    if FULL or name not in LIKE_OTHERS:
+        assert outcomes == ({True, False} if trial.old != trial.new else {True})
 
 
 @pytest.mark.usefixtures("kept")

@@ -93,13 +93,11 @@ class Blackout:
             for step in steps[played:number]:
                 disk.play(step)
             played = number
-            found = []
-            for state in disk.states(chance, SAMPLES):
-                digest = hash(frozenset((name, hash(body)) for name, body in state.items()))
-                if digest not in self.tried:
-                    self.tried.add(digest)
-                    found.append(state)
-            for state in chance.sample(found, min(each, len(found))):
+            found = {_digest(state): state for state in disk.states(chance, SAMPLES)}
+            fresh = sorted(set(found) if number == last else set(found) - self.tried)
+            for digest in chance.sample(fresh, min(each, len(fresh))):
+                self.tried.add(digest)
+                state = found[digest]
                 yield len(steps) if number == last else number, state
 
     @contextmanager
@@ -123,6 +121,10 @@ class Blackout:
             assert self._settled(dark) == self.final, where
             assert shapes(dark.files()) == self.whole, where
             return found
+
+
+def _digest(state: Files) -> int:
+    return hash(frozenset((name, hash(body)) for name, body in state.items()))
 
 
 @pytest.mark.parametrize("name", SCENARIOS)
