@@ -28,7 +28,7 @@ def rich(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rich]:
 
 @pytest.mark.parametrize("shard", range(sized(1, SHARDS)))
 def test_a_flipped_bit_is_never_served(rich: Rich, tmp_path: Path, seed: int, shard: int) -> None:
-    for number in range(sized(100, 10_000 // SHARDS)):
+    for number in range(sized(40, 10_000 // SHARDS)):
         chance = random.Random(f"{seed}/{shard}/{number}")
         flip = drawn(rich, chance)
         folder = tmp_path / "project"
