@@ -150,14 +150,20 @@ class Project:
 
     def check(self, *, read_data: bool = False) -> list[Finding]:
         """Everything that is wrong on disk, [] when all is well; see `differ.cycle.check.check`."""
-        from differ.cycle.check import check
+        from differ.cycle.check import Finding, check
 
-        return list(check(self.place, read_data=read_data))
+        try:
+            place = self.place
+        except CorruptionError as error:  # The catalog cannot even be opened.
+            return [Finding(part="catalog", problem=error.message)]
+        return list(check(place, read_data=read_data))
 
     def plan_repair(self, findings: Sequence[Finding]) -> list[Mending]:
         """What `repair` would do for these findings."""
-        from differ.cycle.care import plan
+        from differ.cycle.care import beyond_repair, plan
 
+        if all(finding.part == "catalog" for finding in findings):
+            return [beyond_repair(finding) for finding in findings]
         return plan(self.place, findings)
 
     def repair(self, mendings: Sequence[Mending]) -> FilePath:

@@ -20,7 +20,7 @@ from typing import Any
 from sqlalchemy import Connection, func, insert, select, true, update
 
 from differ.catalog import tables
-from differ.catalog.engine import catalog_errors, open_engine, take_write_lock, write_options
+from differ.catalog.engine import catalog_errors, look_again, open_engine, take_write_lock, write_options
 from differ.catalog.entries import (
     SegmentEntry,
     SourceEntry,
@@ -53,6 +53,13 @@ class Catalog(CatalogReader):
     def close(self) -> None:
         """Close its connections."""
         self.engine.dispose()
+
+    def verify(self) -> None:
+        """Look at every byte of the database, however short ago that was; raises CorruptionError. A server's database
+        is left to the server."""
+        look_again(self.engine)
+        with self.reading():
+            pass
 
     @contextmanager
     def writing(self) -> Iterator[Connection]:
@@ -192,6 +199,12 @@ class Catalog(CatalogReader):
                 .where(table.c.name == source, table.c.current == cycle)
                 .values(current=None, rebaseline=True, absent=None)
             )
+
+    def forget_absent(self, source: str) -> None:
+        """Stop referring to a damaged record of absent keys: each begins to wait anew when it is missed again."""
+        table = tables.sources
+        with self.writing() as connection:
+            connection.execute(update(table).where(table.c.name == source).values(absent=None))
 
     def fail_unfinished(self, source: str) -> None:
         """Record as failed what a process left running when it died; the caller holds the source's lock."""

@@ -35,18 +35,30 @@ def damage(consumers: Consumers) -> Iterator[Damage]:
         if not consumers.exists():
             return
         with consumers.reading() as connection:
-            if connection.dialect.name == "sqlite":
-                answer = connection.exec_driver_sql("PRAGMA quick_check(1)").scalar()
-                if answer != "ok":
-                    yield Damage(problem=f"{WHAT}: {answer}", record=None)
-                    return
-            for table in (tables.consumers, tables.groups, tables.partitions, tables.pins):
-                for key in connection.execute(select(*table.primary_key.columns)).all():
-                    problem = _problem(connection, table.name, tuple(key))
-                    if problem is not None:
-                        yield Damage(problem=problem, record=(table.name, *map(str, key)))
+            problem = structure(connection)
+            if problem is not None:
+                yield Damage(problem=f"{WHAT}: {problem}", record=None)
+                return
+            yield from damaged_records(connection)
     except DifferError as error:
         yield Damage(problem=error.message, record=None)
+
+
+def structure(connection: Connection) -> str | None:
+    """What is wrong with the database's pages and indices, or None. Cost: one read of it all."""
+    if connection.dialect.name != "sqlite":
+        return None
+    answer = connection.exec_driver_sql("PRAGMA integrity_check(1)").scalar()
+    return None if answer == "ok" else str(answer)
+
+
+def damaged_records(connection: Connection) -> Iterator[Damage]:
+    """Yield each record that is not what was written. Cost: one query a record."""
+    for table in (tables.consumers, tables.groups, tables.partitions, tables.pins):
+        for key in connection.execute(select(*table.primary_key.columns)).all():
+            problem = _problem(connection, table.name, tuple(key))
+            if problem is not None:
+                yield Damage(problem=problem, record=(table.name, *map(str, key)))
 
 
 def forget(connection: Connection, record: tuple[str, ...]) -> None:

@@ -141,9 +141,16 @@ class Consumers:
                 self._opened.dispose()
                 self._opened, self._is_made = None, False
             if self._opened is None:
-                self._opened = open_engine(self._url.render_as_string(hide_password=False))
+                url = self._url.render_as_string(hide_password=False)
+                self._opened = open_engine(url, WHAT, excuse=self._excuse)
                 self._inode = _inode(self.path)
             return self._opened
+
+    def _excuse(self, connection: Connection) -> bool:
+        """Whether some records are damaged and nothing else: who reads one of them is told, and the others work."""
+        from differ.catalog.consumer_damage import damaged_records, structure
+
+        return structure(connection) is None and any(damaged_records(connection))
 
     def _find(self, connection: Connection) -> bool:
         if not connection.dialect.has_table(connection, tables.store.name):

@@ -8,14 +8,16 @@ off and BEGIN IMMEDIATE is sent by us, or two readers could both decide to write
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from weakref import WeakKeyDictionary
 
 from sqlalchemy import Connection, Engine, create_engine, event, make_url
 from sqlalchemy.exc import DatabaseError, OperationalError
 
+from differ.catalog.seal import Seal
 from differ.config.transit import sql_arguments
 from differ.errors import BusyError, ConfigError, CorruptionError, StorageError
 from differ.storage import ensure_folder
@@ -25,8 +27,11 @@ WRITE_LOCK = 0x6469666665720000
 """The number of the advisory lock that all writers of a PostgreSQL catalog take."""
 
 
-def open_engine(url: str) -> Engine:
-    """An engine for the catalog; the folder of an SQLite file is made. Raises ConfigError for a URL that is none."""
+def open_engine(url: str, what: str = "catalog", *, excuse: Callable[[Connection], bool] | None = None) -> Engine:
+    """An engine for the catalog; the folder of an SQLite file is made. Raises ConfigError for a URL that is none.
+
+    excuse: see `Seal`.
+    """
     parsed = make_url(url)
     if parsed.get_backend_name() != "sqlite":
         return create_engine(
@@ -40,8 +45,29 @@ def open_engine(url: str) -> Engine:
         os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
     engine = create_engine(parsed, connect_args={"timeout": BUSY_SECONDS})
     event.listen(engine, "connect", _prepare_sqlite)
-    event.listen(engine, "begin", _begin_sqlite)
+    seal = Seal(path, what, excuse)
+
+    def begin(connection: Connection) -> None:
+        connection.exec_driver_sql(f"BEGIN {'IMMEDIATE' if _writes(connection) else 'DEFERRED'}")
+        seal.verify(connection)
+
+    def commit(connection: Connection) -> None:
+        if _writes(connection):
+            seal.renew(connection)
+
+    _SEALS[engine] = seal
+    event.listen(engine, "begin", begin)
+    event.listen(engine, "commit", commit)
     return engine
+
+
+_SEALS: WeakKeyDictionary[Engine, Seal] = WeakKeyDictionary()
+
+
+def look_again(engine: Engine) -> None:
+    """Verify the whole database in the next transaction; does nothing where it is a server's."""
+    if engine in _SEALS:
+        _SEALS[engine].forget()
 
 
 def _prepare_sqlite(connection: Any, record: Any) -> None:
@@ -50,12 +76,12 @@ def _prepare_sqlite(connection: Any, record: Any) -> None:
     cursor.execute("PRAGMA journal_mode=DELETE")
     cursor.execute("PRAGMA synchronous=EXTRA")
     cursor.execute("PRAGMA cell_size_check=ON")
+    cursor.execute("PRAGMA secure_delete=ON")
     cursor.close()
 
 
-def _begin_sqlite(connection: Connection) -> None:
-    mode = "IMMEDIATE" if connection.get_execution_options().get("differ_write") else "DEFERRED"
-    connection.exec_driver_sql(f"BEGIN {mode}")
+def _writes(connection: Connection) -> bool:
+    return bool(connection.get_execution_options().get("differ_write"))
 
 
 def write_options(engine: Engine) -> dict[str, Any]:

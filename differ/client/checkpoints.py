@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from differ.client.transport import segment
 from differ.errors import CorruptionError, UsageError
+from differ.formats import checked
 from differ.formats.checkpoint import Checkpoint, checkpoint_from_json
 from differ.storage import create, ensure_folder
 from differ.storage.files import storage_errors
@@ -42,12 +43,12 @@ class FileCheckpoints:
         """Raises CorruptionError for a file that holds no checkpoint."""
         with storage_errors("read checkpoint", self.path):
             try:
-                text = self.path.read_text(encoding="utf-8")
+                text = self.path.read_bytes()
             except FileNotFoundError:
                 return None
         try:
-            return checkpoint_from_json(json.loads(text))
-        except (ValueError, UsageError, UnicodeDecodeError) as error:
+            return checkpoint_from_json(checked.read(text))
+        except (ValueError, UsageError) as error:
             raise CorruptionError(
                 f"read checkpoint {self.path}: it holds none: {error}",
                 hint="remove the file to begin anew",
@@ -57,7 +58,7 @@ class FileCheckpoints:
         """Raises StorageError. Cost: two fsyncs."""
         ensure_folder(self.path.parent)
         with create(self.path, replaces=True) as file:
-            file.write(json.dumps(checkpoint.to_json()).encode())
+            file.write(checked.write(json.dumps(checkpoint.to_json()).encode()))
             file.commit(root=self.path.parent)
 
 

@@ -2,13 +2,14 @@
 
 A file of JSON lines, only ever appended to, each line synced before the run goes on:
 
-    {"consumer","stream","scn","source","key","error","attempts","at","event":{..},"frame":".."}    a letter
-    {"done":3,"how":"replayed"|"dropped","at"}                                 the third letter is settled
+    {"check","consumer","stream","scn","source","key","error","attempts","at","event":{..},"frame":".."}    a letter
+    {"check","done":3,"how":"replayed"|"dropped","at"}                                 the third letter is settled
 
-`event` is the event as NDJSON has it, for people and tools; `frame` is the same in base64 as an Arrow frame, from which
-a replay has exactly the values that the consumer was given. Letters are numbered from 1 by their place in the file,
-which is emptied when all are settled. Invariant: a letter stays pending until a replay of it succeeded or someone
-dropped it; a line that a crash tore is cut off before the next is written.
+`check` is the line's checksum (see `differ.formats.checked`). `event` is the event as NDJSON has it, for people and
+tools; `frame` is the same in base64 as an Arrow frame, from which a replay has exactly the values that the consumer was
+given. Letters are numbered from 1 by their place in the file, which is emptied when all are settled. Invariant: a
+letter stays pending until a replay of it succeeded or someone dropped it; a line that a crash tore is cut off before
+the next is written.
 """
 
 from __future__ import annotations
@@ -16,7 +17,6 @@ from __future__ import annotations
 import base64
 import fcntl
 import io
-import json
 import os
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -30,6 +30,7 @@ from differ.client.consumer import Consumer, Next, overrides
 from differ.client.delivery import FailedError, guarded
 from differ.client.events import Events
 from differ.errors import CorruptionError, DifferError, UsageError
+from differ.formats import checked
 from differ.formats.cursor import GENESIS_CHAIN, Cursor
 from differ.formats.events import change_events
 from differ.formats.frames import encode_frame, read_frames
@@ -37,8 +38,6 @@ from differ.formats.ndjson import encode_line, event_objects
 from differ.records.clock import datetime_text
 from differ.storage import ensure_folder, seam
 from differ.storage.files import cut, storage_errors, sync_file, sync_folder
-
-SECTOR_BYTES = 512
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -163,7 +162,7 @@ class DeadLetters:
     def _append(self, file: IO[bytes], body: Mapping[str, Any]) -> None:
         """Write a line durably; where that fails it is no line, so that whoever tries again leaves no two."""
         size = file.seek(0, os.SEEK_END)
-        line = encode_line(body)
+        line = checked.write(encode_line(body))
         try:
             seam.at("file.write", self.path, data=line)
             while line:  # Nothing stays in a buffer that a later call would write after all.
@@ -195,10 +194,16 @@ class DeadLetters:
         end = _line_start(file, size)
         begin = _line_start(file, end - 1)
         file.seek(begin)
-        if _is_lost(file.read(end - begin)):
+        if checked.is_lost(file.read(end - begin)):
             end = begin
+        file.seek(end)
+        if end < size and not checked.is_torn(file.read()):
+            raise CorruptionError(f"read dead letters {self.path}: its last line has no end", hint=_HINT)
         if end < size:
             cut(file, self.path, end)
+
+
+_HINT = "mend or remove that line"
 
 
 def chosen(letters: list[DeadLetter], numbers: Collection[int] | None, path: Path) -> list[DeadLetter]:
@@ -247,30 +252,22 @@ def _line_start(file: IO[bytes], end: int) -> int:
     return 0
 
 
-def _is_lost(line: bytes) -> bool:
-    """Whether it is what a loss of power leaves of a line that was not synced: a disk writes whole sectors, in any
-    order, so zeros are at its begin or fill a sector. A bit that rots makes neither of a good line."""
-    return line.startswith(b"\0") or bytes(SECTOR_BYTES) in line
-
-
 def _pending(file: IO[bytes], path: Path) -> list[DeadLetter]:
     found: dict[int, DeadLetter] = {}
     number = 0
     file.seek(0)
     for place, line in enumerate(file, start=1):
-        if not line.endswith(b"\n"):
+        if checked.is_torn(line):
             break
         try:
-            body = json.loads(line)
+            body = checked.read(line)
             if "done" in body:
                 found.pop(body["done"], None)
             else:
                 number += 1
                 found[number] = DeadLetter(number=number, **body)
         except (ValueError, TypeError) as error:
-            if _is_lost(line) and not file.read(1):
+            if checked.is_lost(line) and not file.read(1):
                 break
-            raise CorruptionError(
-                f"read dead letters {path}: line {place} is none: {error}", hint="mend or remove that line"
-            ) from error
+            raise CorruptionError(f"read dead letters {path}: line {place} is none: {error}", hint=_HINT) from error
     return list(found.values())

@@ -149,9 +149,18 @@ def repair(place: Place, mendings: Sequence[Mending]) -> Path:
     folder = ensure_folder(place.state / "quarantine" / f"{to_text(now()).replace(':', '')}-{uuid.uuid4().hex[:8]}")
     chosen = [mending.finding for mending in mendings if mending.possible]
     with source_locks(place.catalog, place.locks, sorted({f.source for f in chosen if f.source})):
+        needed = _needed(place, chosen)
         for finding in chosen:
-            _mend(place, finding, folder)
+            _mend(place, finding, folder, needed)
     return folder
+
+
+_LOST = {
+    "absent": "quarantine the record of keys that {0.source} missed once: they wait anew until they are missed again",
+    "sums": "quarantine the checksums of {0.source}: its next scan reads all rows",
+    "dead letters": "quarantine {0.path}: what is to be saved of it can be put back by hand",
+}
+"""What is given up of a file that nothing else says the content of."""
 
 
 def _plan_one(place: Place, finding: Finding) -> Mending:
@@ -173,22 +182,45 @@ def _plan_one(place: Place, finding: Finding) -> Mending:
                 f"consumers bootstrap"
             )
         else:
-            step = f"quarantine the older snapshot {source}/{cycle}; nothing else needs it"
+            step = f"quarantine the older snapshot {source}/{cycle}, but for files that others are built on"
         return Mending(finding=finding, step=step, possible=True)
+    if finding.part in _LOST:
+        return Mending(finding=finding, step=_LOST[finding.part].format(finding), possible=True)
     if finding.part == "consumers":
         if finding.record is not None:
             return Mending(finding=finding, step=consequence(finding.record), possible=True)
         if place.consumers.path is not None:
             step = "quarantine the consumers' database: consumers whose checkpoints lie there bootstrap"
             return Mending(finding=finding, step=step, possible=True)
+    return beyond_repair(finding)
+
+
+def beyond_repair(finding: Finding) -> Mending:
+    """What is left to a person: the catalog says what everything else is."""
     step = "restore the catalog from a backup: what it said cannot be known from elsewhere"
     return Mending(finding=finding, step=step, possible=False)
 
 
-def _mend(place: Place, finding: Finding, folder: Path) -> None:
+def _needed(place: Place, findings: Sequence[Finding]) -> set[str]:
+    """The files of snapshots that stay, for cycles build on the files of those before them."""
+    lost = {(finding.source, finding.cycle) for finding in findings if finding.cycle is not None}
+    needed: set[str] = set()
+    for source in {finding.source for finding in findings if finding.source and finding.part == "snapshot"}:
+        for entry in place.catalog.cycles(source, status=["committed", "held"], whole=True):
+            if (source, entry.cycle) not in lost and entry.staged and entry.staged.manifest:
+                needed.update(file.path for file in (entry.staged.manifest, *place.manifest(entry).files))
+    return needed
+
+
+def _mend(place: Place, finding: Finding, folder: Path, needed: set[str]) -> None:
     source = finding.source
     if finding.part == "consumers":
         _mend_consumers(place, finding, folder)
+        return
+    if finding.part in _LOST and finding.path is not None:
+        if finding.part == "absent" and source is not None:
+            place.catalog.forget_absent(source)
+        _move(finding.path, folder)
         return
     if source is None:
         raise UsageError("repair: the finding names no source", hint="run 'differ check' again")
@@ -202,7 +234,9 @@ def _mend(place: Place, finding: Finding, folder: Path) -> None:
     if finding.part == "held":
         place.catalog.end_cycle(source, finding.cycle, "rejected", {**entry.result, "status": "rejected"})
     elif entry.staged is not None and entry.staged.manifest is not None:
-        _move((place.snapshots / entry.staged.manifest.path).parent, folder)
+        for path in sorted((place.snapshots / entry.staged.manifest.path).parent.iterdir()):
+            if path.relative_to(place.snapshots).as_posix() not in needed:
+                _move(path, folder)
         place.catalog.lose_snapshot(source, finding.cycle)
 
 

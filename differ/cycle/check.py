@@ -8,13 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 import numpy as np
 import pyarrow as pa
 from sqlalchemy import func, select
 
-from differ.catalog import CycleEntry, SegmentEntry, WindowEntry, tables
+from differ.catalog import CycleEntry, SegmentEntry, SourceEntry, WindowEntry, tables
 from differ.catalog.catalog import GENESIS
 from differ.catalog.commit import chain_hash
 from differ.catalog.consumer_damage import damage
@@ -22,18 +23,19 @@ from differ.catalog.reading import read_stream
 from differ.cycle.place import Place
 from differ.diff.encoding import Encoding
 from differ.errors import CorruptionError, DifferError
+from differ.formats import checked
 from differ.snapshots.run import ABSENT
 from differ.snapshots.snapshot import Snapshot
-from differ.storage import verify
-from differ.storage.files import check_size
+from differ.storage import StoredFile, verify
+from differ.storage.files import check_size, storage_errors
 
-DamagedPart = Literal["catalog", "snapshot", "held", "segment", "consumers"]
+DamagedPart = Literal["catalog", "snapshot", "held", "segment", "absent", "sums", "consumers", "dead letters"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Finding:
     """One thing that is wrong. cycle: of a snapshot or held cycle; first_scn: of a segment; record: table and key in
-    the consumers' database, None for all of it."""
+    the consumers' database, None for all of it; path: of dead letters and other files that nothing else names."""
 
     part: DamagedPart
     problem: str
@@ -41,10 +43,21 @@ class Finding:
     cycle: int | None = None
     first_scn: int | None = None
     record: tuple[str, ...] | None = None
+    path: Path | None = None
 
 
 def check(place: Place, *, read_data: bool = False) -> Iterator[Finding]:
     """Yield what is wrong, nothing when all is well. Cost: with `read_data`, one read of everything kept."""
+    yield from _check_letters(place)
+    try:
+        yield from _check_catalog(place, read_data=read_data)
+    except CorruptionError as error:  # Without the catalog nothing says what should be there.
+        yield Finding(part="catalog", problem=error.message)
+
+
+def _check_catalog(place: Place, *, read_data: bool) -> Iterator[Finding]:
+    """The catalog, and all that it refers to."""
+    place.catalog.verify()
     yield from _check_windows(place)
     yield from _check_bytes(place)
     yield from _check_foreign(place)
@@ -59,12 +72,47 @@ def check(place: Place, *, read_data: bool = False) -> Iterator[Finding]:
                 part: DamagedPart = "held" if entry.status == "held" else "snapshot"
                 is_current = current is not None and current.current == entry.cycle
                 problem = _snapshot_problem(place, entry, read_data=read_data, rows=read_data and is_current)
+                if part == "held":
+                    problem = problem or _held_problem(place, entry, read_data=read_data)
                 if problem:
                     yield Finding(part=part, problem=problem, source=source, cycle=entry.cycle)
+        if current is not None:
+            yield from _check_beside(place, current, read_data=read_data)
     for segment in place.catalog.segments():
         problem = _segment_problem(place, segment, read_data=read_data)
         if problem:
             yield Finding(part="segment", problem=problem, source=segment.source, first_scn=segment.first_scn)
+
+
+def _check_beside(place: Place, entry: SourceEntry, *, read_data: bool) -> Iterator[Finding]:
+    """The files beside a source's state: keys whose delete waits, and checksums of key ranges."""
+    sums = place.kept_sums(entry)
+    beside: list[tuple[DamagedPart, StoredFile | None]] = [
+        ("absent", entry.absent),
+        ("sums", sums.file if sums else None),
+    ]
+    for part, file in beside:
+        # Without its sums a source is read as a whole, and gets new ones.
+        if file is not None and (part != "sums" or (place.state / file.path).exists()):
+            problem = _file_problem(place, file, f"{part} of {entry.name}", read_data=read_data)
+            if problem:
+                yield Finding(part=part, problem=problem, source=entry.name, path=place.state / file.path)
+
+
+def _check_letters(place: Place) -> Iterator[Finding]:
+    """The dead letters of consumers that run here. A last line without an end is what a crash left."""
+    for path in sorted((place.state / "dead-letters").glob("*.jsonl")):
+        with storage_errors("read dead letters", path), path.open("rb") as file:
+            for number, line in enumerate(file, start=1):
+                if not checked.is_torn(line):
+                    try:
+                        checked.read(line)
+                    except ValueError as error:
+                        if checked.is_lost(line) and not file.read(1):
+                            break
+                        problem = f"dead letters {path}: line {number} is not what was written: {error}"
+                        yield Finding(part="dead letters", problem=problem, path=path)
+                        break
 
 
 def _check_foreign(place: Place) -> Iterator[Finding]:
@@ -156,6 +204,23 @@ def _snapshot_problem(place: Place, entry: CycleEntry, *, read_data: bool, rows:
         return _rows_problem(Snapshot(place.snapshots, manifest)) if rows else None
     except DifferError as error:
         return error.message
+
+
+def _held_problem(place: Place, entry: CycleEntry, *, read_data: bool) -> str | None:
+    """What is wrong with the files that approving the cycle would make visible."""
+    assert entry.staged is not None  # noqa: S101
+    files = [segment.file for segment in entry.staged.segments]
+    files += [entry.staged.absent] if entry.staged.absent else []
+    what = f"held cycle {entry.source}/{entry.cycle}"
+    return next(filter(None, (_file_problem(place, file, what, read_data=read_data) for file in files)), None)
+
+
+def _file_problem(place: Place, file: StoredFile, what: str, *, read_data: bool) -> str | None:
+    try:
+        (verify if read_data else check_size)(place.state, file, what)
+    except DifferError as error:
+        return error.message
+    return None
 
 
 def _rows_problem(snapshot: Snapshot) -> str | None:

@@ -23,7 +23,7 @@ from differ.records.views import fixed_values
 from differ.relay.batches import Batches
 from differ.storage import verify
 from differ.storage.files import CHECK_HINT
-from differ.storage.ipc import open_ipc
+from differ.storage.ipc import record_batches
 
 PAGE_SEGMENTS = 256
 
@@ -65,9 +65,8 @@ class EventReader:
         what = f"events {entry.first_scn}..{entry.last_scn} of {entry.source}"
         if entry.window_first not in windows:
             raise CorruptionError(f"read {what}: the catalog has no window {entry.window_first}", hint=CHECK_HINT)
-        reader = open_ipc(verify(self._state, entry.file, what), what)
-        for number in range(reader.num_record_batches):
-            batch = self._batches.of(entry, windows[entry.window_first], stream_id, reader.get_batch(number))
+        for events in record_batches(verify(self._state, entry.file, what), what):
+            batch = self._batches.of(entry, windows[entry.window_first], stream_id, events)
             chosen = _within(batch, since, until)
             if len(chosen):
                 yield chosen
@@ -87,9 +86,8 @@ def staged_batches(state: Path, source: str, cycle: int, staged: Staged) -> list
     batches: list[EventBatch] = []
     first = 1
     for segment in staged.segments:
-        reader = open_ipc(state / segment.file.path, f"staged events of {source}")
-        for number in range(reader.num_record_batches):
-            events = reader.get_batch(number)
+        what = f"staged events of {source}"
+        for events in record_batches(verify(state, segment.file, what), what):
             before = _before_schema(events) if segment.has_before_schema else staged.schema
             batches.append(
                 EventBatch(

@@ -17,7 +17,8 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from differ.errors import SinkError, UsageError
+from differ.errors import CorruptionError, UsageError
+from differ.formats import checked
 from differ.formats.checkpoint import BootstrapCheckpoint, Checkpoint, checkpoint_from_json
 from differ.sinks.contract import Generation
 from differ.storage import create, ensure_folder, remove_file, remove_tree
@@ -41,19 +42,20 @@ class FileBook:
         path = self.folder / "checkpoint.json"
         with storage_errors("read checkpoint", path):
             try:
-                text = path.read_text(encoding="utf-8")
+                text = path.read_bytes()
             except FileNotFoundError:
                 return None, 0
         try:
-            body = json.loads(text)
+            body = checked.read(text)
             return checkpoint_from_json(body["checkpoint"]), int(body["files"])
         except (ValueError, KeyError, TypeError, UsageError) as error:
-            raise SinkError(f"read checkpoint {path}: it holds none: {error}", hint="remove it to begin anew") from None
+            hint = "remove it to begin anew"
+            raise CorruptionError(f"read checkpoint {path}: it holds none: {error}", hint=hint) from None
 
     def store(self, checkpoint: Checkpoint, files: int = 0) -> None:
         """Replace the checkpoint, durably."""
         body = {"checkpoint": checkpoint.to_json(), "files": files}
-        self.write(self.folder / "checkpoint.json", json.dumps(body).encode())
+        self.write(self.folder / "checkpoint.json", checked.write(json.dumps(body).encode()))
 
     # -- events -------------------------------------------------------------------------------------------------------
 

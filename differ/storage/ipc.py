@@ -5,6 +5,7 @@ IPC has no checksum of its own: whoever refers to a file holds its hash (`Stored
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
 
@@ -59,3 +60,14 @@ def open_ipc(path: Path, what: str) -> pa.ipc.RecordBatchFileReader:
         return pa.ipc.open_file(pa.memory_map(str(path)))
     except (pa.ArrowInvalid, OSError) as error:
         raise CorruptionError(f"read {what}: {path}: {error}", hint=CHECK_HINT) from error
+
+
+def record_batches(path: Path, what: str) -> Iterator[pa.RecordBatch]:
+    """Yield the record batches of a file; raises CorruptionError."""
+    reader = open_ipc(path, what)
+    for number in range(reader.num_record_batches):
+        try:
+            batch = reader.get_batch(number)
+        except (pa.ArrowException, OSError) as error:
+            raise CorruptionError(f"read {what}: {path}: {error}", hint=CHECK_HINT) from error
+        yield batch

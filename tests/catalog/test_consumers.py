@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from sqlalchemy import Connection, insert
+from sqlalchemy import Connection, insert, update
 
 from differ.catalog import consumer_tables as tables
 from differ.catalog.consumers import Consumers, check_consumer_name, consumers_url
@@ -296,8 +296,8 @@ def test_a_flipped_bit_in_a_sealed_text_is_never_used(data: st.DataObject) -> No
 
 def test_a_newer_format_is_refused(lone: Consumers, path: Path) -> None:
     lone.put("a")
-    with sqlite3.connect(path) as raw:
-        raw.execute("UPDATE consumer_store SET format = 2")
+    with lone.writing() as connection:
+        connection.execute(update(tables.store).values(format=2))
     with pytest.raises(StorageError, match="its format is 2"):
         Consumers(f"sqlite:///{path}").all()
 

@@ -4,8 +4,9 @@ import errno
 import json
 import resource
 import signal
+import sqlite3
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -96,21 +97,48 @@ def test_a_damaged_record_of_absent_keys_fails_the_cycle(world: World) -> None:
     assert (result.status, result.exit_code) == ("failed", 5)
 
 
-def test_a_changed_row_of_the_catalog_is_noticed(world: World) -> None:
-    import sqlite3
+def changed(world: World) -> str:
+    """What the only cycle wrote, with another number of rows."""
+    with world.project.catalog.reading() as connection:
+        staged = json.loads(connection.exec_driver_sql("SELECT staged FROM cycles").scalar_one())
+    staged["manifest"]["rows"] = 4
+    return json.dumps(staged)
 
+
+def test_a_changed_row_of_the_catalog_is_noticed(world: World) -> None:
     world.fed("orders", MANY[:3])
     world.commit("orders")
-    world.close()
-    connection = sqlite3.connect(world.folder / ".differ" / "catalog.db")
-    (body,) = connection.execute("SELECT staged FROM cycles").fetchone()
-    staged = json.loads(body)
-    staged["manifest"]["rows"] = 4
-    connection.execute("UPDATE cycles SET staged = ?", (json.dumps(staged),))
-    connection.commit()
-    connection.close()
+    staged = changed(world)
+    with world.project.catalog.writing() as connection:  # which seals it
+        connection.exec_driver_sql("UPDATE cycles SET staged = ?", (staged,))
     result = world.scan("orders")
     assert (result.status, result.exit_code) == ("failed", 5)
+
+
+def test_a_catalog_that_another_program_changed_decides_nothing(world: World) -> None:
+    world.fed("orders", MANY[:3])
+    world.commit("orders")
+    path = world.folder / ".differ" / "catalog.db"
+    world.close()
+    with closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute("UPDATE stream SET head_scn = 2")
+    for ask in (lambda: world.scan("orders"), lambda: list(world.project.events()), world.project.status):
+        with pytest.raises(CorruptionError, match=r"catalog\.db is not what was written"):
+            ask()
+    (finding,) = world.project.check()
+    assert (finding.part, str(path) in finding.problem) == ("catalog", True)
+    (mending,) = world.project.plan_repair([finding])
+    assert (mending.possible, "backup" in mending.step) == (False, True)
+
+
+def test_a_process_that_runs_long_looks_again(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    world.fed("orders", MANY[:3])
+    world.commit("orders")
+    with closing(sqlite3.connect(world.folder / ".differ" / "catalog.db")) as connection, connection:
+        connection.execute("UPDATE sources SET cycles = 0")
+    monkeypatch.setattr("differ.catalog.seal.LOOK_SECONDS", -1.0)
+    with pytest.raises(CorruptionError):
+        world.project.catalog.set_flag("orders", paused=True)
 
 
 def test_a_catalog_that_is_no_database_is_corruption(world: World) -> None:
