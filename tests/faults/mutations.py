@@ -30,7 +30,7 @@ from tests.faults.mutants import MUTANTS, Mutant  # noqa: E402
 LEFT_OUT = ("build", "dist", ".git", ".venv", ".hypothesis", ".pytest_cache", ".mypy_cache", ".ruff_cache", ".differ")
 SECONDS_MAX = 900
 """A mutation that makes the tests hang is caught, too."""
-_FAILED = re.compile(r"^(?:FAILED|ERROR) (?P<test>.+?)(?: - .*)?$", re.MULTILINE)
+_FAILED = re.compile(r"^(?:FAILED|ERROR) (?P<test>tests/.+?)(?: - .*)?$", re.MULTILINE)
 
 
 @dataclass(frozen=True, kw_only=True)
