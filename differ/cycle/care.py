@@ -29,7 +29,7 @@ from differ.errors import BusyError, CorruptionError, DifferError, HeldError, Us
 from differ.model import CycleResult
 from differ.snapshots.snapshot import Snapshot
 from differ.storage import StoredFile, ensure_folder, remove_tree
-from differ.storage.files import rename, storage_errors
+from differ.storage.files import rename, storage_errors, sync_folder
 
 
 def compact(place: Place, source: str, *, wait: bool = False) -> CycleResult:
@@ -259,6 +259,11 @@ def _segment(place: Place, finding: Finding) -> SegmentEntry:
 
 
 def _move(path: Path, folder: Path) -> None:
-    if path.exists():
-        with storage_errors("quarantine", path):
+    with storage_errors("quarantine", path):
+        if path.exists():
             rename(path, folder / f"{path.parent.name}-{path.name}")
+            return
+        # A repair that was killed may have moved it, and died before that was durable.
+        for place in (path.parent, *folder.parent.iterdir()):
+            if place.is_dir():
+                sync_folder(place)
