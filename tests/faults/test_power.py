@@ -144,8 +144,8 @@ def test_power_is_lost_at_any_step(world: World, name: str, seed: int) -> None:
         steps = blackout.killed_steps(at)
         for number, state in blackout.states(steps, chance, max(4, STATES // 2 // KILLS)):
             with_kill += 1
-            # Who comes after a killed repair may find nothing to mend, so nothing syncs what it moved: then the damage may
-            # be there again, and be found again.
+            # Who comes after a killed repair may find nothing to mend, so nothing syncs what it moved: then the damage
+            # may be there again, and be found again.
             over = number == len(steps) and not name.startswith("repair")
             allowed = [blackout.final] if over else [blackout.old, blackout.new, blackout.final]
             where = f"{name}, killed at {at}, then without power after {number}: {told(steps, number)}"
