@@ -194,10 +194,10 @@ class DeadLetters:
         end = _line_start(file, size)
         begin = _line_start(file, end - 1)
         file.seek(begin)
-        if checked.is_lost(file.read(end - begin)):
+        last, rest = file.read(end - begin), file.read()
+        if checked.is_lost(last):
             end = begin
-        file.seek(end)
-        if end < size and not checked.is_torn(file.read()):
+        elif rest and not checked.is_torn(rest):
             raise CorruptionError(f"read dead letters {self.path}: its last line has no end", hint=_HINT)
         if end < size:
             cut(file, self.path, end)

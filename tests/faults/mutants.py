@@ -262,8 +262,8 @@ MUTANTS = (
         "segment-read-unverified",
         "corruption is detected and never served",
         "differ/relay/reader.py",
-        "open_ipc(verify(self._state, entry.file, what), what)",
-        "open_ipc(self._state / entry.file.path, what)",
+        "record_batches(verify(self._state, entry.file, what), what)",
+        "record_batches(self._state / entry.file.path, what)",
         "tests/storage/test_damage.py::test_a_damaged_segment_is_never_served",
     ),
     _mutant(

@@ -5,9 +5,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
+import yaml
 
 from differ.catalog.pins import Pin, Pins
 from differ.errors import NotKeptError
+from tests.canary import with_canary
 from tests.cycle.world import World
 from tests.relay.retiring import Retiring
 
@@ -147,7 +149,7 @@ def test_what_is_mapped_stays_readable_and_who_comes_too_late_hears_of_it(tmp_pa
     assert next(events).scn == 1
     reader = world.project
     world.settings["relay"] = TINY
-    (tmp_path / "scheduler.yaml").write_text((tmp_path / "scheduler.yaml").read_text() + f"relay: {TINY}\n")
+    (tmp_path / "scheduler.yaml").write_text(yaml.safe_dump(with_canary(world.settings)))
     world.sql("INSERT INTO orders VALUES (9, 'z')")
     with Retiring(tmp_path, "orders") as child:
         assert child.go_on() == "committed"

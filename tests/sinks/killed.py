@@ -10,7 +10,7 @@ from differ.sinks.runner import SinkRunner
 
 
 def main(project: str, url: str, sink: str) -> None:
-    settings = load(Path(project), environ={})
+    settings = load(Path(project))
     relay = settings.relay.model_copy(update={"url": url})
     followed = SinkSettings.model_validate(json.loads(sink)).model_copy(update={"name": "mirror"})
     SinkRunner(settings.model_copy(update={"relay": relay, "sinks": {"mirror": followed}}), followed).start()
