@@ -9,7 +9,7 @@ Verified in the first transaction of a process, then in the first one LOOK_SECON
 another program made is noticed like a flipped bit. Freed pages are overwritten with zeros (`secure_delete`), for SQLite
 else leaves on disk something other than what the transaction sees.
 
-Cost: about 3 ms for each MiB of the database, at each look and at each commit.
+Cost: the database is read and hashed whole, at each look and at each commit.
 """
 
 from __future__ import annotations

@@ -256,18 +256,15 @@ def _pending(file: IO[bytes], path: Path) -> list[DeadLetter]:
     found: dict[int, DeadLetter] = {}
     number = 0
     file.seek(0)
-    for place, line in enumerate(file, start=1):
-        if checked.is_torn(line):
-            break
-        try:
-            body = checked.read(line)
+    try:
+        for body in checked.lines(file):
             if "done" in body:
                 found.pop(body["done"], None)
             else:
                 number += 1
                 found[number] = DeadLetter(number=number, **body)
-        except (ValueError, TypeError) as error:
-            if checked.is_lost(line) and not file.read(1):
-                break
-            raise CorruptionError(f"read dead letters {path}: line {place} is none: {error}", hint=_HINT) from error
+    except ValueError as error:
+        raise CorruptionError(f"read dead letters {path}: {error}", hint=_HINT) from error
+    except TypeError as error:
+        raise CorruptionError(f"read dead letters {path}: letter {number} is none: {error}", hint=_HINT) from error
     return list(found.values())

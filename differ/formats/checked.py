@@ -11,7 +11,8 @@ from __future__ import annotations
 import json
 import re
 import zlib
-from typing import Any
+from collections.abc import Iterator
+from typing import IO, Any
 
 SECTOR_BYTES = 512
 _HEAD = re.compile(rb'\{"check":"([0-9a-f]{8})",')
@@ -33,6 +34,23 @@ def read(text: bytes) -> dict[str, Any]:
     if found is not None:
         del body["check"]
     return body
+
+
+def lines(file: IO[bytes]) -> Iterator[dict[str, Any]]:
+    """Yield the objects of a file's lines, without a last one that was not synced when its writer died.
+
+    Raises ValueError, which says the line's number, for any other that is not what was written.
+    """
+    for number, line in enumerate(file, start=1):
+        if is_torn(line):
+            return
+        try:
+            body = read(line)
+        except ValueError as error:
+            if is_lost(line) and not file.read(1):
+                return
+            raise ValueError(f"line {number} is not what was written: {error}") from error
+        yield body
 
 
 def is_lost(line: bytes) -> bool:
