@@ -254,10 +254,11 @@ def _line_start(file: IO[bytes], end: int) -> int:
 
 def _pending(file: IO[bytes], path: Path) -> list[DeadLetter]:
     found: dict[int, DeadLetter] = {}
-    number = 0
+    number = place = 0
     file.seek(0)
     try:
         for body in checked.lines(file):
+            place += 1
             if "done" in body:
                 found.pop(body["done"], None)
             else:
@@ -266,5 +267,5 @@ def _pending(file: IO[bytes], path: Path) -> list[DeadLetter]:
     except ValueError as error:
         raise CorruptionError(f"read dead letters {path}: {error}", hint=_HINT) from error
     except TypeError as error:
-        raise CorruptionError(f"read dead letters {path}: letter {number} is none: {error}", hint=_HINT) from error
+        raise CorruptionError(f"read dead letters {path}: line {place} is none: {error}", hint=_HINT) from error
     return list(found.values())
